@@ -1,0 +1,100 @@
+# make run    start the server on embedded defaults        make test   everything the project is tested by
+# make lint   ruff, mypy, import direction                 make bench  measure it against its peers
+# Settings come from the environment: `make run PORT=4000`, `HOST=0.0.0.0 make run`.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Stamps: a file per finished step, so that the second time costs nothing.
+RUN_READY := $(VENV)/.run-ready
+DEV_READY := $(VENV)/.dev-ready
+PEER_READY := bench/peer/node_modules/.package-lock.json
+PACKAGING := setup.cfg pyproject.toml
+
+CLIENTS := tests/clients
+BUNDLE := mechamap_rt/http/static/socket.io
+BUNDLE_FILES := socket.io.js socket.io.min.js socket.io.esm.min.js
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-tools lint format bench bundle clean distclean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: $(RUN_READY) bundle  ## start the server on http://127.0.0.1:3000 (PORT, HOST change that); Ctrl-C stops it
+	@exec $(BIN)/twistd -n --pidfile= mechamap
+
+test: test-tools $(DEV_READY) bundle  ## install what the tests need and run them all (ARGS='-k native' for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_READY)  ## ruff, mypy strict, import direction
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_READY)  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV_READY) $(PEER_READY)  ## measure it against its peers: a table and JSON (ARGS are passed on)
+	$(BIN)/mechamap-bench $(ARGS)
+
+$(PEER_READY): bench/peer/package-lock.json
+	cd bench/peer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test-tools:
+	@bash scripts/setup-tests
+
+# -- the virtualenv -------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.x" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	    || { rm -rf $(VENV); echo "python3 has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+# Editable, so that an edit is there at the next start. getPlugins writes Twisted's plugin cache, which a
+# server started by another user could not write.
+$(RUN_READY): $(BIN)/python $(PACKAGING)
+	@echo "installing mechamap-rt into $(VENV)"
+	@$(PIP) install --editable .
+	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@touch $@
+
+$(DEV_READY): $(RUN_READY)
+	@echo "installing the tools for tests, lint and benchmarks into $(VENV)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+# -- the browser's Socket.IO client, for /socket.io/socket.io.js and the demo console ------------------------------
+# Taken from npm where npm is; never committed. Without it everything else works.
+
+bundle: $(BUNDLE)/socket.io.js
+
+$(BUNDLE)/socket.io.js: $(CLIENTS)/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+	    echo "npm is not here: going on without the Socket.IO client bundle (the console offers the native protocol)"; \
+	elif ! { cd $(CLIENTS) && { [[ node_modules/.package-lock.json -nt package-lock.json ]] \
+	        || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; } && cd $(CURDIR); }; then \
+	    echo "npm could not install socket.io-client: going on without its bundle"; \
+	else \
+	    mkdir -p $(BUNDLE) && \
+	    cp $(BUNDLE_FILES:%=$(CLIENTS)/node_modules/socket.io-client/dist/%) $(BUNDLE)/ && \
+	    touch $(CLIENTS)/node_modules/.package-lock.json $@; \
+	fi
+
+# -- housekeeping -------------------------------------------------------------------------------------------------
+
+clean:  ## remove what builds and test runs left (keeps the virtualenv)
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache _trial_temp*
+	rm -rf $(BUNDLE) twisted/plugins/dropin.cache
+	find . -path ./$(VENV) -prune -o -path ./$(CLIENTS)/node_modules -prune -o -name __pycache__ -type d -print0 \
+	    | xargs -0 rm -rf
+
+distclean: clean  ## the same, and the virtualenv and node_modules too
+	rm -rf $(VENV) $(CLIENTS)/node_modules

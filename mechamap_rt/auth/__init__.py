@@ -1,0 +1,1 @@
+"""Whose token is it, and what may they see."""

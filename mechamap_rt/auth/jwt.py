@@ -1,0 +1,98 @@
+"""JSON Web Tokens (RFC 7519) signed with the secret shared with the site."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import jwt
+
+from mechamap_rt.core.identity import MAX_ID, Identity
+from mechamap_rt.errors import AuthRefused
+
+#: A longer token is not looked at.
+MAX_LENGTH: Final = 8192
+#: One of these permissions lets a user connect.
+CONNECT: Final = frozenset(("receive_notifications", "websocket:connect"))
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+_OPTIONS: Final[Any] = {"require": ["exp"], "verify_sub": False, "verify_aud": False, "verify_iat": False}
+
+
+def bare(token: object) -> str | None:
+    """A token as clients send it, with or without ``Bearer ``; ``None`` where there is none."""
+    if not isinstance(token, str):
+        return None
+    token = token.strip()
+    if token[:7].lower() == "bearer ":
+        token = token[7:].strip()
+    return token or None
+
+
+class JWTVerifier:
+    """Verifies tokens of one algorithm; any other, ``none`` among them, is refused.
+
+    :param secret: the shared secret.
+    :param algorithm: ``HS256``, ``HS384`` or ``HS512``.
+    """
+
+    def __init__(self, secret: str, algorithm: str) -> None:
+        self._secret = secret.encode()
+        self._algorithms = [algorithm]
+
+    def verify(self, token: str) -> Identity:
+        """The user that the claims name.
+
+        :raises AuthRefused: the token is not sound, has expired, or does not let its user connect.
+        """
+        if len(token) > MAX_LENGTH or not token.isascii():
+            raise AuthRefused("Invalid token")
+        try:
+            claims: dict[str, Any] = jwt.decode(token, self._secret, algorithms=self._algorithms, options=_OPTIONS)
+        except jwt.ExpiredSignatureError:
+            raise AuthRefused("Token expired") from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
+            raise AuthRefused("Invalid token") from None
+        return _identity(claims)
+
+
+def _identity(claims: dict[str, Any]) -> Identity:
+    user_id = _user_id(claims)
+    permissions = claims.get("permissions")
+    held = tuple(p for p in permissions if isinstance(p, str)) if isinstance(permissions, list) else ()
+    if CONNECT.isdisjoint(held):
+        raise AuthRefused("Insufficient permissions")
+    return Identity(
+        user_id=user_id,
+        name=_text(claims, "name") or f"User {user_id}",
+        role=_text(claims, "role") or "guest",
+        email=_text(claims, "email"),
+        permissions=held,
+        avatar=_text(claims, "avatar"),
+        expires_at=float(claims["exp"]),
+    )
+
+
+def _user_id(claims: dict[str, Any]) -> int:
+    """The user's id: the first of ``userId``, ``sub``, ``user_id`` that is there, an integer or its decimal digits."""
+    for name in ("userId", "sub", "user_id"):
+        value = claims.get(name)
+        if value is None:
+            continue
+        if isinstance(value, str) and _ID.fullmatch(value):
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID:
+            return value
+        break
+    raise AuthRefused("Invalid token")
+
+
+def _text(claims: dict[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    return value if isinstance(value, str) and len(value) <= 1024 else None
+
+
+def mint(secret: str, algorithm: str, claims: dict[str, Any], now: float, expires_in: float) -> str:
+    """A token with ``claims``, issued ``now`` (seconds since the epoch) and good for ``expires_in`` seconds."""
+    times = {"iat": int(now), "exp": int(now + expires_in)}
+    return jwt.encode(claims | times, secret, algorithm=algorithm)

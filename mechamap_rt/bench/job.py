@@ -1,0 +1,89 @@
+"""What the runner asks of the load generator, and what it answers: one JSON document each way."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+import msgspec
+
+LoadName = Literal["flat", "paced", "idle", "connect", "post"]
+DialectName = Literal["socketio", "native", "bare"]
+
+#: The application message of the fan-out loads, in bytes (the WebSocket payload).
+MESSAGE_SIZE = 200
+
+
+class BenchError(Exception):
+    """A measurement that could not be made; the text says why."""
+
+
+def require_loopback(host: str) -> None:
+    """Refuse to load another machine.
+
+    :raises BenchError: if ``host`` is not a loopback address or ``localhost``.
+    """
+    if host == "localhost":
+        return
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise BenchError(f"{host} is not a loopback address: the load generator loads only its own machine")
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One load on one server.
+
+    :ivar load: the shape of the load.
+    :ivar dialect: the wire the clients speak.
+    :ivar pid: the server's process (its descendants are counted with it); 0 when not to be measured.
+    :ivar connections: subscribers of a fan-out, connections of ``idle`` and ``connect``.
+    :ivar operations: publications of ``flat`` and ``paced``, requests of ``post``.
+    :ivar warmup: operations (``idle`` and ``connect``: connections) before the measured ones.
+    :ivar in_flight: publications, or connection attempts, under way at once.
+    :ivar rate: publications a second (``paced``).
+    :ivar sample: one client in so many measures latency.
+    :ivar settle: seconds of quiet before memory is read.
+    :ivar timeout: seconds within which the whole job must end.
+    """
+
+    load: LoadName
+    dialect: DialectName
+    host: str
+    port: int
+    pid: int
+    jwt_secret: str
+    api_key: str
+    connections: int
+    operations: int
+    warmup: int
+    in_flight: int = 4
+    rate: float = 20.0
+    sample: int = 20
+    settle: float = 3.0
+    timeout: float = 120.0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one job measured.
+
+    :ivar units: deliveries, connections or requests that were measured.
+    :ivar lost: expected deliveries that never came, and connections that were lost.
+    :ivar message_size: bytes of the application message as received; 0 when none was.
+    :ivar server_cpu_us: CPU microseconds of the server in the measured window.
+    :ivar value: the row's figure: server CPU µs a unit, or kB a connection for ``idle``.
+    :ivar p50_ms: median latency, publish → receive (``connect``: connect → ready); 0 without samples.
+    :ivar generator_share: the generator's own CPU time over wall time (1.0 is a whole core).
+    """
+
+    units: int
+    lost: int
+    message_size: int
+    wall_s: float
+    server_cpu_us: float
+    value: float
+    p50_ms: float
+    p99_ms: float
+    generator_share: float

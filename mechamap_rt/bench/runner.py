@@ -1,0 +1,118 @@
+"""Runs scenarios: a fresh server and a fresh load generator for every measurement, in turns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from mechamap_rt.bench.contenders import (
+    API_KEY,
+    GENERATOR_CPU,
+    HOST,
+    JWT_SECRET,
+    REPOSITORY,
+    Server,
+    pinned,
+    running,
+)
+from mechamap_rt.bench.generator import raise_descriptor_limit
+from mechamap_rt.bench.job import BenchError, Job, Result
+from mechamap_rt.bench.scenarios import Contender, Scenario, Size
+
+_JOB_TIMEOUT = 120.0
+_GRACE = 30.0
+
+#: Told before each measurement: which scenario, which contender, and the number of the repeat from 1.
+Progress = Callable[[Scenario, Contender, int], None]
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """What was measured of one contender.
+
+    :ivar runs: a result for each repeat; ``None`` stands for one that failed, so that the runs of all
+        contenders stay side by side.
+    :ivar faults: why measurements failed, once each.
+    """
+
+    contender: str
+    server: str
+    dialect: str
+    runs: list[Result | None] = []
+    faults: list[str] = []
+
+
+def generate(job: Job) -> Result:
+    """Let a new load generator do the job.
+
+    :raises BenchError: if it could not.
+    """
+    with pinned(GENERATOR_CPU):
+        generator = subprocess.Popen(
+            [sys.executable, "-m", "mechamap_rt.bench.generator"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+    try:
+        answer, noise = generator.communicate(msgspec.json.encode(job), timeout=job.timeout + _GRACE)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError("the load generator did not end") from error
+    finally:
+        if generator.poll() is None:
+            generator.kill()
+            generator.wait()
+    try:
+        document = msgspec.json.decode(answer)
+    except msgspec.DecodeError as error:
+        raise BenchError(f"the load generator failed: {noise.decode(errors='replace')[-1500:]}") from error
+    if "error" in document:
+        raise BenchError(document["error"])
+    return msgspec.convert(document, Result)
+
+
+def job_for(server: Server, scenario: Scenario, contender: Contender, size: Size) -> Job:
+    """The job that measures a contender."""
+    return Job(
+        load=scenario.load,
+        dialect=contender.dialect,
+        host=HOST,
+        port=server.port,
+        pid=server.pid,
+        jwt_secret=JWT_SECRET,
+        api_key=API_KEY,
+        connections=size.connections,
+        operations=size.operations,
+        warmup=size.warmup,
+        in_flight=size.in_flight,
+        rate=size.rate,
+        settle=size.settle,
+        timeout=_JOB_TIMEOUT,
+    )
+
+
+def run_scenario(
+    scenario: Scenario, *, contenders: list[Contender], repeat: int, quick: bool, progress: Progress
+) -> list[Row]:
+    """Measure the contenders in turns (A B C A B C …), so that a noisy moment does not fall on one alone."""
+    raise_descriptor_limit()
+    size = scenario.quick if quick else scenario.size
+    rows = [
+        Row(contender=each.label, server=each.server, dialect=each.dialect, runs=[], faults=[])
+        for each in contenders
+    ]
+    for number in range(1, repeat + 1):
+        for row, contender in zip(rows, contenders, strict=True):
+            progress(scenario, contender, number)
+            try:
+                with running(contender.server) as server:
+                    row.runs.append(generate(job_for(server, scenario, contender, size)))
+            except BenchError as fault:
+                row.runs.append(None)
+                if str(fault) not in row.faults:
+                    row.faults.append(str(fault))
+    return rows

@@ -1,0 +1,193 @@
+"""The clients of the load generator: they connect, and then do as little as a client can."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from mechamap_rt.bench.dialects import DIALECTS, Dialect, Identity, Refused
+from mechamap_rt.bench.job import BenchError, Job
+
+#: Shorter messages after the handshake are heartbeats and answers, not publications.
+_EVENT_FLOOR = 100
+_HANDSHAKE = 1 << 30
+_STAMP = re.compile(rb'"at":(\d{16})')
+_STAMP_BASE = 10**15
+_CONNECT_TIMEOUT = 20.0
+
+
+def stamp() -> int:
+    """Now, in microseconds of the monotonic clock, always 16 digits so that messages keep their size."""
+    return _STAMP_BASE + time.monotonic_ns() // 1000
+
+
+@dataclass(slots=True)
+class Tally:
+    """What all clients of a job count together."""
+
+    received: int = 0
+    disconnected: int = 0
+    message_size: int = 0
+    latencies_us: array[int] = field(default_factory=lambda: array("q"))
+
+    def reset(self) -> None:
+        """Forget what was received; the measured window begins."""
+        self.received = 0
+        del self.latencies_us[:]
+
+
+class Subscriber(WSListener):
+    """One client that counts publications.
+
+    :param ready: completed when the client is subscribed, failed when it is refused.
+    """
+
+    def __init__(self, dialect: Dialect, who: Identity, tally: Tally, ready: asyncio.Future[None]) -> None:
+        self._dialect = dialect
+        self._who = who
+        self._ready = ready
+        self._tally = tally
+        self._floor = _HANDSHAKE
+        self.transport: WSTransport | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        opening = self._dialect.opening(self._who)
+        if opening is not None:
+            transport.send(WSMsgType.TEXT, opening)
+        elif self._dialect is DIALECTS["bare"]:
+            self._become_ready()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.payload_size >= self._floor:
+            self._tally.received += 1
+        else:
+            self._converse(transport, frame)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._tally.disconnected += 1
+        if not self._ready.done():
+            self._ready.set_exception(Refused("the server closed the connection before it was ready"))
+
+    def _converse(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type != WSMsgType.TEXT:
+            return
+        message = frame.get_payload_as_bytes()
+        if self._floor != _HANDSHAKE:
+            if message == b"2":
+                transport.send(WSMsgType.TEXT, b"3")
+            return
+        try:
+            reply, ready = self._dialect.advance(message, self._who)
+        except Refused as refusal:
+            if not self._ready.done():
+                self._ready.set_exception(refusal)
+            return
+        if reply is not None:
+            transport.send(WSMsgType.TEXT, reply)
+        if ready:
+            self._become_ready()
+
+    def _become_ready(self) -> None:
+        self._floor = _EVENT_FLOOR
+        if not self._ready.done():
+            self._ready.set_result(None)
+
+
+class SampledSubscriber(Subscriber):
+    """A client that also reads the time of publication out of each message."""
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.payload_size < self._floor:
+            self._converse(transport, frame)
+            return
+        tally = self._tally
+        tally.received += 1
+        tally.message_size = frame.payload_size
+        if found := _STAMP.search(frame.get_payload_as_memoryview()):
+            tally.latencies_us.append(stamp() - int(found[1]))
+
+
+class Swarm:
+    """The clients of one job.
+
+    :param job: the job; its secret signs a token for each user.
+    :param first_user: the id of the first client's user; every client is another user.
+    """
+
+    def __init__(self, job: Job, tally: Tally, *, channel: str | None, first_user: int = 1) -> None:
+        self._job = job
+        self._tally = tally
+        self._channel = channel
+        self._next_user = first_user
+        self._dialect = DIALECTS[job.dialect]
+        self._clients: list[Subscriber] = []
+        self.connect_us: array[int] = array("q")
+
+    def identities(self, count: int) -> list[Identity]:
+        """Sign tokens for the next users; beforehand, so that signing is not measured as connecting."""
+        now = int(time.time())
+        first, self._next_user = self._next_user, self._next_user + count
+        claims = {"role": "member", "permissions": ["receive_notifications"], "iat": now, "exp": now + 7200}
+        return [
+            Identity(
+                jwt.encode({"userId": user, **claims}, self._job.jwt_secret, algorithm="HS256"),
+                self._channel,
+            )
+            for user in range(first, first + count)
+        ]
+
+    async def connect(self, identities: list[Identity], concurrency: int) -> None:
+        """Connect, authenticate and subscribe one client for each identity, so many at once.
+
+        :raises BenchError: if one is refused or too slow.
+        """
+        waiting = iter(identities)
+
+        async def connector() -> None:
+            for who in waiting:
+                await self._connect_one(who)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(connector())
+
+    async def _connect_one(self, who: Identity) -> None:
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sampled = len(self._clients) % self._job.sample == 0
+        kind = SampledSubscriber if sampled else Subscriber
+        client = kind(self._dialect, who, self._tally, ready)
+        self._clients.append(client)
+        options: dict[str, Any] = {"read_buffer_init_size": 4096, "enable_auto_ping": False}
+        began = time.monotonic_ns()
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                await ws_connect(
+                    lambda: client,
+                    f"ws://{self._job.host}:{self._job.port}{self._dialect.path}",
+                    extra_headers=self._dialect.headers,
+                    **options,
+                )
+                await ready
+        except TimeoutError as error:
+            raise BenchError(f"a client was not ready within {_CONNECT_TIMEOUT:.0f} s") from error
+        except OSError as error:
+            raise BenchError(f"a client could not connect: {error}") from error
+        self.connect_us.append((time.monotonic_ns() - began) // 1000)
+
+    async def disconnect(self) -> None:
+        """Close every client, in pieces so that the server is not stormed."""
+        clients, self._clients = self._clients, []
+        for position, client in enumerate(clients):
+            if client.transport is not None and not client.transport.is_disconnected:
+                client.transport.disconnect(graceful=False)
+            if position % 100 == 99:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)

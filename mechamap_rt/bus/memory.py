@@ -1,0 +1,37 @@
+"""The bus of a single process: what is published here is for here."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from mechamap_rt.core.publication import Publication
+from mechamap_rt.interfaces import IBus, IReceiver
+
+
+@implementer(IBus)
+class MemoryBus:
+    """Hands every publication to the one receiver at once."""
+
+    def __init__(self) -> None:
+        self._receiver: IReceiver | None = None
+
+    def start(self, receiver: IReceiver) -> Deferred[None]:
+        self._receiver = receiver
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        self._receiver = None
+        return succeed(None)
+
+    def publish(self, publication: Publication) -> Deferred[int]:
+        return succeed(0 if self._receiver is None else self._receiver.on_publication(publication))
+
+    def subscribe(self, resource: str) -> None:
+        """Nothing to do: everything is local."""
+
+    def unsubscribe(self, resource: str) -> None:
+        """Nothing to do: everything is local."""
+
+    def count(self, resource: str) -> Deferred[int]:
+        return succeed(0 if self._receiver is None else self._receiver.subscriber_count(resource))

@@ -1,0 +1,1 @@
+"""What clients may ask for, the same over every protocol."""

@@ -1,0 +1,47 @@
+"""What comes of a command, before a protocol gives it its form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mechamap_rt.errors import ClientFault, Code
+from mechamap_rt.wire import json
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What comes of one command.
+
+    :ivar event: the answer's name; ``None`` where the contract has no answer event.
+    :ivar payload: the answer's data.
+    :ivar fault: why it failed; the payload is then that of the error event.
+    """
+
+    event: str | None
+    payload: dict[str, Any] = field(default_factory=dict)
+    fault: ClientFault | None = None
+
+    def acknowledgement(self) -> dict[str, Any]:
+        """What an acknowledgement callback gets."""
+        if self.fault is None:
+            return {"status": "success"} | self.payload
+        return self.payload | {"status": "error", "error": self.fault.message, "code": self.fault.code}
+
+
+def failure(fault: ClientFault, event: str, context: dict[str, Any], now: float) -> Outcome:
+    """The outcome of a command that failed.
+
+    :param event: ``error``, or the command's own error event, whose payload is then ``context`` and the error.
+    """
+    if event != "error":
+        return Outcome(event, context | {"error": fault.message, "code": fault.code}, fault)
+    details = dict(fault.details)
+    if fault.field is not None:
+        details["field"] = fault.field
+    payload = {"error": fault.message, "code": fault.code, "details": details, "timestamp": json.timestamp(now)}
+    return Outcome("error", payload, fault)
+
+
+def rate_limited(what: str, wait: float) -> ClientFault:
+    return ClientFault(Code.RATE_LIMITED, f"Too many {what}", details={"retryAfter": round(wait, 3)})

@@ -1,0 +1,171 @@
+"""The client events of the site's contract, and what each does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mechamap_rt.auth.jwt import bare
+from mechamap_rt.bus.node import Node
+from mechamap_rt.commands.dispatch import Command
+from mechamap_rt.commands.outcome import Outcome, rate_limited
+from mechamap_rt.commands.typing import Typing
+from mechamap_rt.core import channels
+from mechamap_rt.core.channels import Channel, InvalidChannel
+from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.limits import Buckets
+from mechamap_rt.errors import AuthRefused, ClientFault, Code
+from mechamap_rt.interfaces import IAuthenticator, IPolicy
+from mechamap_rt.wire import json
+
+#: Resources that one connection may be subscribed to at once.
+MAX_SUBSCRIPTIONS: Final = 512
+MAX_ACTIVITY: Final = 128
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+
+class ClientCommands:
+    """What a connected client may ask for.
+
+    :param extend: called when a fresh token has extended a connection.
+    :param channel_limit: publications that clients may cause on one channel.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        policy: IPolicy,
+        authenticator: IAuthenticator,
+        typing: Typing,
+        channel_limit: Buckets,
+        clock: Callable[[], float],
+        extend: Callable[[Connection], object],
+    ) -> None:
+        self._node = node
+        self._policy = policy
+        self._authenticator = authenticator
+        self._typing = typing
+        self._channel_limit = channel_limit
+        self._clock = clock
+        self._extend = extend
+
+    def table(self) -> Mapping[str, Command]:
+        """Every known event, by the name clients use."""
+        subscribe = Command(self.subscribe, "subscription_error")
+        return {
+            "authenticate": Command(self.authenticate, "authentication_error"),
+            "subscribe": subscribe,
+            "subscribe_request": subscribe,
+            "join_channel": subscribe,
+            "unsubscribe": Command(self.unsubscribe),
+            "ping": Command(self.ping),
+            "user_activity": Command(self.user_activity),
+            "typing_start": Command(self.typing_start, limit="typing"),
+            "typing_stop": Command(self.typing_stop, limit="typing"),
+        }
+
+    async def authenticate(self, connection: Connection, data: Any) -> Outcome:
+        """A fresh token of the same user extends the connection."""
+        token = bare(data.get("token") if isinstance(data, dict) else data)
+        try:
+            identity = await self._authenticator.authenticate(token)
+        except AuthRefused as refused:
+            raise ClientFault(Code.AUTH_FAILED, str(refused)) from None
+        if identity.user_id != connection.identity.user_id:
+            raise ClientFault(Code.AUTH_FAILED, "Authentication failed: Token of another user")
+        connection.identity = identity
+        self._extend(connection)
+        return Outcome(
+            "authenticated",
+            {
+                "user": identity.profile(),
+                "permissions": list(identity.permissions),
+                "socketId": connection.id,
+            },
+        )
+
+    async def subscribe(self, connection: Connection, data: Any) -> Outcome:
+        channel = _channel(data)
+        held = connection.subscriptions
+        if channel.resource not in held and len(held) >= MAX_SUBSCRIPTIONS:
+            raise ClientFault(Code.RATE_LIMITED, f"At most {MAX_SUBSCRIPTIONS} subscriptions", field="channel")
+        if not await self._policy.may_subscribe(connection.identity, channel):
+            raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
+        self._node.subscribe(connection, channel)
+        return Outcome("subscribed", {"channel": channel.name, "status": "success", "timestamp": self._now()})
+
+    async def unsubscribe(self, connection: Connection, data: Any) -> Outcome:
+        channel = _channel(data)
+        self._node.unsubscribe(connection, channel)
+        if channel.resource not in connection.subscriptions:
+            self._typing.leave(connection, channel.resource)
+        return Outcome("unsubscribed", {"channel": channel.name, "timestamp": self._now()})
+
+    async def ping(self, connection: Connection, data: Any) -> Outcome:
+        sent = data.get("timestamp") if isinstance(data, dict) else None
+        echo = isinstance(sent, int | float) or (isinstance(sent, str) and len(sent) <= 64)
+        return Outcome("pong", {"timestamp": sent if echo else self._now()})
+
+    async def user_activity(self, connection: Connection, data: Any) -> Outcome:
+        """Others in the presence channels of this connection hear of it."""
+        activity = data.get("activity") if isinstance(data, dict) else data
+        if activity is not None and (not isinstance(activity, str) or len(activity) > MAX_ACTIVITY):
+            raise ClientFault(
+                Code.VALIDATION_ERROR, f"A string of at most {MAX_ACTIVITY} characters", field="activity"
+            )
+        payload = {"userId": connection.identity.user_id, "activity": activity, "timestamp": self._now()}
+        for names in tuple(connection.subscriptions.values()):
+            channel = next((c for c in map(channels.parse, names) if c.presence), None)
+            if channel is not None:
+                self._spend(channel)
+                self._node.announce(channel, "user_activity", payload, sender=connection.id)
+        return Outcome(None)
+
+    async def typing_start(self, connection: Connection, data: Any) -> Outcome:
+        channel = self._where(connection, data)
+        self._spend(channel)
+        self._typing.start(connection, channel.name)
+        return Outcome(None)
+
+    async def typing_stop(self, connection: Connection, data: Any) -> Outcome:
+        self._typing.stop(connection, self._where(connection, data).name)
+        return Outcome(None)
+
+    def _where(self, connection: Connection, data: Any) -> Channel:
+        """The channel a client types in, one it is itself subscribed to."""
+        thread = data.get("thread_id") if isinstance(data, dict) and "channel" not in data else None
+        if thread is None:
+            channel = _channel(data)
+        elif isinstance(thread, int | str) and not isinstance(thread, bool) and _ID.fullmatch(str(thread)):
+            channel = channels.parse(f"thread.{thread}")
+        else:
+            raise ClientFault(Code.VALIDATION_ERROR, "A thread's id is a positive integer", field="thread_id")
+        if channel.resource not in connection.subscriptions:
+            raise ClientFault(Code.PERMISSION_DENIED, "Not subscribed to this channel", field="channel")
+        return channel
+
+    def _spend(self, channel: Channel) -> None:
+        wait = self._channel_limit.take(channel.resource)
+        if wait:
+            raise rate_limited("events on this channel", wait)
+
+    def _now(self) -> str:
+        return json.timestamp(self._clock())
+
+
+def _channel(data: Any) -> Channel:
+    """The channel of ``{channel}`` or of the bare channel string."""
+    name = data.get("channel") if isinstance(data, dict) else data
+    if name is None or name == "":
+        raise ClientFault(Code.VALIDATION_ERROR, "Channel is required", field="channel")
+    try:
+        return channels.parse(name) if isinstance(name, str) else _refuse_name()
+    except InvalidChannel as error:
+        raise ClientFault(Code.VALIDATION_ERROR, f"Invalid channel: {error}", field="channel") from None
+
+
+def _refuse_name() -> Channel:
+    raise InvalidChannel("a string is required")

@@ -1,0 +1,1 @@
+"""Channels, connections and delivery: what the server is about, without sockets."""

@@ -1,0 +1,98 @@
+"""A connection: one authenticated client of one protocol, as the core sees it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from mechamap_rt.core.identity import Identity
+from mechamap_rt.core.outbox import Frame, Outbox
+from mechamap_rt.core.publication import DeliveryClass
+from mechamap_rt.core.wheel import Deadline
+from mechamap_rt.errors import Disconnect
+from mechamap_rt.wire import json
+
+
+class Encoder(Protocol):
+    """Turns an event into the bytes of one protocol. Instances are shared, and are keys of the hub."""
+
+    @property
+    def names_channel(self) -> bool: ...
+
+    def event(self, name: str, data: bytes, channel: str = "", publication: str = "") -> bytes: ...
+
+
+class State(Enum):
+    """A connection is born active, after authentication; it is closing from the moment somebody decided so."""
+
+    ACTIVE = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Connection:
+    """One authenticated client.
+
+    :param end: what its protocol does to end it, given the reason.
+
+    :ivar subscriptions: resource → the names the client subscribed by, the first of which is used in deliveries.
+    :ivar backlog: requests that wait for the one in progress; ``None`` when none is in progress.
+    :ivar typing: the typing announcements of this connection that have not ended, by channel name.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_end",
+        "active_at",
+        "address",
+        "backlog",
+        "encoder",
+        "expiry",
+        "id",
+        "identity",
+        "outbox",
+        "since",
+        "state",
+        "subscriptions",
+        "typing",
+    )
+
+    def __init__(
+        self,
+        ident: str,
+        identity: Identity,
+        encoder: Encoder,
+        outbox: Outbox,
+        address: str,
+        now: float,
+        end: Callable[[Disconnect], None],
+    ) -> None:
+        self.id = ident
+        self.identity = identity
+        self.encoder = encoder
+        self.outbox = outbox
+        self.address = address
+        self.since = now
+        self.active_at = now
+        self._end = end
+        self.state = State.ACTIVE
+        self.subscriptions: dict[str, tuple[str, ...]] = {}
+        self.backlog: deque[Callable[[], None]] | None = None
+        self.typing: dict[str, Deadline] | None = None
+        self.expiry: Deadline | None = None
+
+    def emit(self, event: str, payload: dict[str, Any], delivery: DeliveryClass = DeliveryClass.DURABLE) -> None:
+        """Send one event to this connection alone."""
+        self.outbox.push(Frame.text(self.encoder.event(event, json.encode(payload)), delivery, event))
+
+    def close(self, reason: Disconnect) -> None:
+        """End the connection; the first reason counts."""
+        if self.state is State.ACTIVE:
+            self.state = State.CLOSING
+            self._end(reason)
+
+    def expire(self) -> None:
+        """The token has come to its end."""
+        self.close(Disconnect.TOKEN_EXPIRED)

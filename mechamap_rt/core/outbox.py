@@ -1,0 +1,320 @@
+"""The outbox: what waits to be written to one connection, bounded, written once per reactor turn.
+
+Frames pushed during a turn leave together when the turn ends, by one ``send`` straight on the socket. Only what the
+kernel does not take goes through Twisted's write buffer, and never more than the rest of one frame, so that
+everything behind it can still be dropped or replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from mechamap_rt.core.publication import DeliveryClass
+from mechamap_rt.wire import websocket
+
+_VOLATILE: Final = DeliveryClass.VOLATILE
+_STATE: Final = DeliveryClass.STATE
+
+
+class Frame:
+    """Bytes ready for the wire, shared by every connection they go to.
+
+    :ivar wire: the bytes.
+    :ivar delivery: what may happen to them under pressure.
+    :ivar key: two ``STATE`` frames with the same key replace each other.
+    """
+
+    __slots__ = ("delivery", "key", "size", "wire")
+
+    def __init__(self, wire: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "") -> None:
+        self.wire = wire
+        self.size = len(wire)
+        self.delivery = delivery
+        self.key = key
+
+    @classmethod
+    def text(cls, payload: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "") -> Frame:
+        """One WebSocket text message."""
+        return cls(websocket.text_message(payload), delivery, key)
+
+
+class OutboxStats:
+    """What all outboxes of a process did; plain integers, read by the metrics."""
+
+    __slots__ = ("bytes", "coalesced", "dropped", "overflows", "stalls", "writes")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.writes = 0
+        self.stalls = 0
+        self.dropped = 0
+        self.coalesced = 0
+        self.overflows = 0
+
+
+class Turn:
+    """The outboxes that have something to write when the reactor's turn ends.
+
+    At most :data:`SLICE` are written in one turn, so that a publication to very many does not keep the others waiting.
+
+    :ivar soft: queued bytes of one outbox over which volatile frames are dropped and state frames coalesced.
+    :ivar hard: queued bytes over which the connection is closed.
+    """
+
+    SLICE: Final = 1024
+
+    __slots__ = ("_call", "_dirty", "_reactor", "_todo", "hard", "soft", "stats")
+
+    def __init__(self, reactor: IReactorTime, soft: int = 256 * 1024, hard: int = 1024 * 1024) -> None:
+        self._reactor = reactor
+        self._dirty: list[Outbox] = []
+        self._todo: list[Callable[[], object]] = []
+        self._call: IDelayedCall | None = None
+        self.soft = soft
+        self.hard = hard
+        self.stats = OutboxStats()
+
+    def add(self, outbox: Outbox) -> None:
+        """Flush ``outbox`` when this turn ends."""
+        self._dirty.append(outbox)
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._end)
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Call ``call`` when this turn ends, before the flush."""
+        self._todo.append(call)
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._end)
+
+    def _end(self) -> None:
+        self._call = None
+        todo, self._todo = self._todo, []
+        for call in todo:
+            call()
+        dirty = self._dirty
+        if len(dirty) > self.SLICE:
+            dirty, self._dirty = dirty[: self.SLICE], dirty[self.SLICE :]
+            if self._call is None:
+                self._call = self._reactor.callLater(0, self._end)
+        else:
+            self._dirty = []
+        for outbox in dirty:
+            outbox.flush()
+
+    def flush(self) -> None:
+        """Write everything now (when the server stops)."""
+        while self._dirty or self._todo:
+            if self._call is not None:
+                self._call.cancel()
+            self._end()
+
+
+class Transport(Protocol):
+    """What an outbox needs of a Twisted transport."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+
+@implementer(IPushProducer)
+class Outbox:
+    """What waits to be written to one connection.
+
+    :param transport: where to write.
+    :param send: the transport's own ``socket.send`` where bytes may bypass its buffer (plain TCP and unix sockets),
+        else ``None`` (TLS).
+    :param overflow: called once, at the end of a turn, when more than the hard limit would wait.
+    """
+
+    __slots__ = (
+        "_newest",
+        "_overflow",
+        "_pending",
+        "_scheduled",
+        "_send",
+        "_soft",
+        "_stalled",
+        "_transport",
+        "_turn",
+        "queued",
+        "shut",
+    )
+
+    def __init__(
+        self, turn: Turn, transport: Transport, send: Callable[[bytes], int] | None, overflow: Callable[[], object]
+    ) -> None:
+        self._turn = turn
+        self._transport = transport
+        self._send = send
+        self._overflow = overflow
+        self._soft = turn.soft
+        self._pending: list[Frame] = []
+        self._newest: dict[str, int] | None = None
+        self._scheduled = False
+        self._stalled = False
+        #: No frame is taken any more.
+        self.shut = False
+        #: Bytes that wait here, and the rest of the frame that the transport still holds.
+        self.queued = 0
+        if send is None:
+            transport.registerProducer(self, True)
+
+    def push(self, frame: Frame) -> None:
+        """Queue ``frame`` for the end of this turn; under pressure it may be dropped, or close the connection."""
+        queued = self.queued + frame.size
+        if queued > self._soft and not self._fits(frame, queued):
+            return
+        self.queued = queued
+        self._pending.append(frame)
+        if not self._scheduled:
+            self._scheduled = True
+            self._turn.add(self)
+
+    def _fits(self, frame: Frame, queued: int) -> bool:
+        """Over the soft limit: may ``frame`` still be appended? Otherwise it has been dealt with here."""
+        stats = self._turn.stats
+        if self.shut:
+            return False
+        if frame.delivery is _VOLATILE:
+            stats.dropped += 1
+            return False
+        newest = self._newest
+        if newest is None:
+            newest = self._newest = {f.key: at for at, f in enumerate(self._pending) if f.delivery is _STATE}
+        if frame.delivery is _STATE:
+            at = newest.get(frame.key)
+            if at is not None:
+                self.queued += frame.size - self._pending[at].size
+                self._pending[at] = frame
+                stats.coalesced += 1
+                return False
+        if queued > self._turn.hard:
+            self._spill()
+            return False
+        if frame.delivery is _STATE:
+            newest[frame.key] = len(self._pending)
+        return True
+
+    def _spill(self) -> None:
+        """Over the hard limit: drop everything, and have the connection closed."""
+        self._turn.stats.overflows += 1
+        self._shut()
+        self._drop()
+        self._turn.later(self._overflow)
+
+    def _drop(self) -> None:
+        self._pending = []
+        self._newest = None
+        self.queued = 0
+
+    def _shut(self) -> None:
+        self.shut = True
+        self._soft = -1
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        self._scheduled = False
+        frames = self._pending
+        if self._stalled or not frames:
+            return
+        data = frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
+        stats = self._turn.stats
+        stats.writes += 1
+        stats.bytes += len(data)
+        if self._send is None:
+            self._drop()
+            self._transport.write(data)
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # the connection is gone: the transport finds out by itself and says so to its protocol
+            self._drop()
+            self._transport.write(data)
+            return
+        if sent == len(data):
+            frames.clear()
+            self._newest = None
+            self.queued = 0
+        else:
+            self._stall(sent)
+
+    def _stall(self, sent: int) -> None:
+        """The kernel took only ``sent`` bytes: lend the transport the rest of the frame it cut, keep the others."""
+        self._turn.stats.stalls += 1
+        frames = self._pending
+        at = 0
+        while sent >= frames[at].size:
+            sent -= frames[at].size
+            at += 1
+        rest = frames[at].wire[sent:]
+        self._pending = frames[at + 1 :]
+        self._newest = None
+        self.queued = len(rest) + sum(frame.size for frame in self._pending)
+        self._stalled = True
+        self._transport.write(rest)
+        self._transport.registerProducer(_WhenDrained(self), False)
+
+    def close(self) -> None:
+        """Hand everything that is queued to the transport, and take no more: the connection is about to end."""
+        if not self.shut:
+            self._shut()
+            self.flush()
+        if self._pending:
+            self._transport.write(b"".join([frame.wire for frame in self._pending]))
+        self._drop()
+
+    def abandon(self) -> None:
+        """Drop everything: the connection is gone."""
+        self._shut()
+        self._drop()
+        self._overflow = _nothing
+
+    # IPushProducer, for transports that must not be bypassed
+
+    def pauseProducing(self) -> None:
+        self._stalled = True
+
+    def resumeProducing(self) -> None:
+        self._stalled = False
+        self.flush()
+
+    def stopProducing(self) -> None:
+        self._stalled = True
+
+
+@implementer(IPullProducer)
+class _WhenDrained:
+    """Tells an outbox that its transport has written what it was lent.
+
+    Twisted calls a pull producer once when it is registered and then whenever the transport's buffer is empty.
+    """
+
+    __slots__ = ("_outbox", "_registered")
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._registered = False
+
+    def resumeProducing(self) -> None:
+        if not self._registered:
+            self._registered = True
+            return
+        self._outbox._transport.unregisterProducer()
+        self._outbox.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; its protocol says so."""
+
+
+def _nothing() -> None:
+    """What an abandoned outbox does when it overflows."""

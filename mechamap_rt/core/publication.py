@@ -1,0 +1,124 @@
+"""A publication: one event on one channel, on its way to everybody subscribed."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import count
+from typing import Final
+
+from mechamap_rt.core.channels import Channel
+from mechamap_rt.wire import json
+
+
+class DeliveryClass(IntEnum):
+    """What may happen to an event when a client cannot keep up."""
+
+    #: Worthless a moment later (typing): dropped first.
+    VOLATILE = 0
+    #: Only the newest value of a key matters (counters): older ones are replaced.
+    STATE = 1
+    #: Must arrive: when it cannot, the connection is closed so that the client knows.
+    DURABLE = 2
+
+
+_VOLATILE: Final = frozenset(
+    (
+        "user_typing",
+        "user_stopped_typing",
+        "user_activity",
+        "group_typing_start",
+        "group_typing_stop",
+    )
+)
+#: Events that carry the whole current value of the one thing their channel is about.
+_STATE: Final = frozenset(
+    (
+        ("thread", "thread.like.updated"),
+        ("thread", "thread.stats.updated"),
+        ("user", "notification.unread_count"),
+    )
+)
+
+
+class Publication:
+    """One event on one channel.
+
+    :ivar id: unique in the cluster, given back to the publisher.
+    :ivar data: the event's data as JSON, passed through to every subscriber as it is.
+    :ivar key: two ``STATE`` publications with the same key replace each other.
+    :ivar sender: id of the connection that must not get it back, or ``""``.
+    """
+
+    __slots__ = ("channel", "data", "delivery", "event", "id", "key", "sender")
+
+    def __init__(
+        self,
+        ident: str,
+        channel: Channel,
+        event: str,
+        data: bytes,
+        *,
+        delivery: DeliveryClass | None = None,
+        key: str | None = None,
+        sender: str = "",
+    ) -> None:
+        self.id = ident
+        self.channel = channel
+        self.event = event
+        self.data = data
+        self.delivery = classify(channel, event, key) if delivery is None else delivery
+        self.key = f"{channel.resource} {event} {key or ''}"
+        self.sender = sender
+
+
+def classify(channel: Channel, event: str, key: str | None = None) -> DeliveryClass:
+    """The class of an event whose publisher did not name one; a key alone makes it ``STATE``."""
+    if event in _VOLATILE:
+        return DeliveryClass.VOLATILE
+    if key is not None or (channel.kind, event) in _STATE:
+        return DeliveryClass.STATE
+    return DeliveryClass.DURABLE
+
+
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def base36(number: int) -> str:
+    """``number`` (not negative) in as few characters as URLs, logs and people like."""
+    text = ""
+    while True:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+        if not number:
+            return text
+
+
+class PublicationIds:
+    """Gives out publication ids: ``<node>-<serial>``, both base 36."""
+
+    __slots__ = ("_node", "_serial")
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._serial = count(1)
+
+    def __call__(self) -> str:
+        return f"{self._node}-{base36(next(self._serial))}"
+
+
+def splice(data: bytes, extra: bytes) -> bytes:
+    """Add the members ``extra`` (JSON ``"name":value`` pairs, not empty) to the JSON object ``data``, undecoded.
+
+    A member that ``data`` has already comes a second time, later; JSON parsers take the last, so ``extra`` wins, as it
+    does in the object spread of the service this one replaces.
+
+    :param data: one JSON object without surrounding white space; anything else is the caller's fault.
+    """
+    body = data[1:-1].strip()
+    return b"{%b,%b}" % (body, extra) if body else b"{%b}" % extra
+
+
+def provenance(timestamp: str, source: str | None) -> bytes:
+    """The members that every publication of the backend gets: when, and from where."""
+    stamp = b'"timestamp":' + json.encode(timestamp)
+    return stamp if source is None else stamp + b',"source":' + json.string(source)

@@ -1,0 +1,104 @@
+"""Which resources exist, and by which rule one may subscribe to them: data, in one place.
+
+A pattern is a resource name whose ``<…>`` segments are variables: ``<id>`` is a database id, ``<rest>`` is one or more
+segments, any other name is one segment. What the rules mean is decided in :mod:`mechamap_rt.auth.policy`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from mechamap_rt.core.identity import MAX_ID
+
+
+class Rule(Enum):
+    """How to decide whether a user may subscribe."""
+
+    EVERYONE = "every authenticated user"
+    OWNER = "the user with the id in the name"
+    THREAD = "who may read the thread, and its forum"
+    FORUM = "who may read the forum"
+    CONVERSATION = "a participant of the conversation"
+    GROUP = "an active member of the group"
+    SELLER = "the seller's own user, or an admin"
+    ROLE = "users of exactly the role in the name, or an admin"
+    MODERATOR = "moderators and above"
+    ADMIN = "admins"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One row of the table."""
+
+    pattern: str
+    rule: Rule
+    regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "regex", _compile(self.pattern))
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    shapes = {"id": "[1-9][0-9]{0,18}", "rest": ".+"}
+    parts = re.split(r"<(\w+)>", pattern)
+    text = "".join(
+        f"(?P<{part}>{shapes.get(part, '[^.]+')})" if at % 2 else re.escape(part) for at, part in enumerate(parts)
+    )
+    return re.compile(text)
+
+
+RESOURCES: Final = (
+    Resource("public.<rest>", Rule.EVERYONE),
+    Resource("notifications", Rule.EVERYONE),
+    Resource("marketplace.global", Rule.EVERYONE),
+    Resource("product.<id>", Rule.EVERYONE),
+    Resource("showcase.<id>", Rule.EVERYONE),
+    Resource("user.<id>", Rule.OWNER),
+    Resource("user.<id>.<rest>", Rule.OWNER),
+    Resource("following.<id>", Rule.OWNER),
+    Resource("marketplace.orders.<id>", Rule.OWNER),
+    Resource("thread.<id>", Rule.THREAD),
+    Resource("forum.<id>", Rule.FORUM),
+    Resource("conversation.<id>", Rule.CONVERSATION),
+    Resource("group.<id>", Rule.GROUP),
+    Resource("seller.<id>", Rule.SELLER),
+    Resource("marketplace.seller.<id>", Rule.SELLER),
+    Resource("notifications.role.<role>", Rule.ROLE),
+    Resource("moderator.<rest>", Rule.MODERATOR),
+    Resource("admin.<rest>", Rule.ADMIN),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The rule for one resource, and the variables of its name."""
+
+    rule: Rule
+    variables: Mapping[str, str]
+
+    @property
+    def id(self) -> int:
+        """The database id in the name."""
+        return int(self.variables["id"])
+
+
+class RuleTable:
+    """Finds the rule for a resource's name; the first row that fits decides."""
+
+    def __init__(self, resources: tuple[Resource, ...] = RESOURCES) -> None:
+        self._resources = resources
+        self.match = lru_cache(maxsize=16384)(self._match)
+
+    def _match(self, name: str) -> Match | None:
+        for resource in self._resources:
+            found = resource.regex.fullmatch(name)
+            if found is not None:
+                if "id" in found.groupdict() and int(found["id"]) > MAX_ID:
+                    return None
+                return Match(resource.rule, found.groupdict())
+        return None

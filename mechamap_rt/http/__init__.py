@@ -1,0 +1,1 @@
+"""The HTTP side of the port: the backend's API, health, and the console."""

@@ -1,0 +1,145 @@
+"""What the server says of itself: service information, health, features, channels."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mechamap_rt import __version__
+from mechamap_rt.bus.node import Node
+from mechamap_rt.core import channels
+from mechamap_rt.core.channels import InvalidChannel
+from mechamap_rt.http.keys import Keys, Right
+from mechamap_rt.http.replies import Error, HTTPFault, Reply
+from mechamap_rt.http.request import RealtimeRequest
+from mechamap_rt.http.routing import Route
+from mechamap_rt.wire import json
+
+#: Subscribers of one channel that are listed by name.
+MAX_LISTED = 100
+TOP = 10
+
+
+class Information:
+    """Answers questions about this service.
+
+    :param features: what is switched on, by name.
+    """
+
+    def __init__(
+        self, node: Node, keys: Keys, clock: Callable[[], float], features: Mapping[str, Any], environment: str
+    ) -> None:
+        self._node = node
+        self._keys = keys
+        self._clock = clock
+        self._features = features
+        self._environment = environment
+        self._started = time.monotonic()
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", {"GET": self.service}),
+            Route("/health", {"GET": self.health}),
+            Route("/api/health", {"GET": self.health}),
+            Route("/status", {"GET": self.status}),
+            Route("/api/status", {"GET": self.status}),
+            Route("/api/channels/stats", {"GET": self.channel_stats}),
+            Route("/api/channels/<channel>", {"GET": self.channel}),
+        ]
+
+    async def service(self, request: RealtimeRequest) -> Reply:
+        return Reply.of(
+            {
+                "success": True,
+                "name": "mechamap_rt",
+                "version": __version__,
+                "status": "running",
+                "environment": self._environment,
+                "endpoints": {
+                    "socketio": "/socket.io/",
+                    "websocket": "/ws",
+                    "health": "/api/health",
+                    "status": "/api/status",
+                },
+                "timestamp": self._now(),
+            }
+        )
+
+    async def health(self, request: RealtimeRequest) -> Reply:
+        return Reply.of(
+            {
+                "success": True,
+                "status": "healthy",
+                "version": __version__,
+                "uptime": round(time.monotonic() - self._started, 3),
+                "memory": memory(),
+                "connections": self._node.connection_count(),
+                "timestamp": self._now(),
+            }
+        )
+
+    async def status(self, request: RealtimeRequest) -> Reply:
+        return Reply.of(
+            {
+                "success": True,
+                "status": "running",
+                "environment": self._environment,
+                "features": dict(self._features),
+                "connections": {"total": self._node.connection_count(), "users": self._node.user_count()},
+                "timestamp": self._now(),
+            }
+        )
+
+    async def channel(self, request: RealtimeRequest) -> Reply:
+        await self._keys.require(request, Right.PUBLISH)
+        try:
+            channel = channels.parse(request.variables["channel"])
+        except InvalidChannel as error:
+            raise HTTPFault(Error.VALIDATION, "The request is not valid", [("channel", str(error))]) from None
+        users: dict[int, dict[str, Any]] = {}
+        for connection in self._node.hub.subscribers(channel.resource):
+            user = connection.identity
+            entry = users.setdefault(user.user_id, {"userId": user.user_id, "name": user.name, "connections": 0})
+            entry["connections"] += 1
+        listed = list(users.values())[:MAX_LISTED]
+        return Reply.of(
+            {
+                "success": True,
+                "channel": channel.name,
+                "subscriberCount": await self._node.count(channel.resource),
+                "subscribers": listed,
+                "metadata": {
+                    "resource": channel.resource,
+                    "type": channel.kind,
+                    "users": len(users),
+                    "listed": len(listed),
+                },
+            }
+        )
+
+    async def channel_stats(self, request: RealtimeRequest) -> Reply:
+        await self._keys.require(request, Right.PUBLISH)
+        sizes = dict(self._node.hub.sizes())
+        kinds = Counter(name.partition(".")[0] for name in sizes)
+        top = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+        stats = {
+            "totalChannels": len(sizes),
+            "totalSubscriptions": sum(sizes.values()),
+            "channelsByType": dict(kinds),
+            "topChannels": [{"channel": name, "subscriberCount": size} for name, size in top],
+        }
+        return Reply.of({"success": True, "stats": stats, "timestamp": self._now()})
+
+    def _now(self) -> str:
+        return json.timestamp(self._clock())
+
+
+def memory() -> dict[str, int]:
+    """Bytes: resident now, and its peak."""
+    with open("/proc/self/statm", "rb") as statm:
+        resident = int(statm.read().split()[1]) * resource.getpagesize()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"rss": resident, "peak": max(peak, resident)}

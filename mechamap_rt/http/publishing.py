@@ -1,0 +1,124 @@
+"""The endpoints by which the backend publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from mechamap_rt.bus.node import Node
+from mechamap_rt.core.channels import Channel
+from mechamap_rt.core.publication import provenance, splice
+from mechamap_rt.http import bodies
+from mechamap_rt.http.bodies import Broadcast
+from mechamap_rt.http.keys import Keys, Right
+from mechamap_rt.http.replies import Reply
+from mechamap_rt.http.request import RealtimeRequest
+from mechamap_rt.http.routing import Route, ident, read_json
+from mechamap_rt.wire import json
+
+
+class Publishing:
+    """Publishes what the backend posts."""
+
+    def __init__(self, node: Node, keys: Keys, clock: Callable[[], float]) -> None:
+        self._node = node
+        self._keys = keys
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/laravel-broadcast", {"POST": self.laravel_broadcast}),
+            Route("/api/broadcast", {"POST": self.broadcast}),
+            Route("/api/broadcast/multi", {"POST": self.multi}),
+            Route("/api/broadcast/user/<id>", {"POST": self.user}),
+            Route("/api/notify", {"POST": self.notify}),
+        ]
+
+    async def laravel_broadcast(self, request: RealtimeRequest) -> Reply:
+        await self._keys.require(request, Right.PUBLISH, keyless=True)
+        broadcast = bodies.laravel_broadcast(read_json(request))
+        now = self._now()
+        counts = await self._publish(broadcast, broadcast.timestamp or now, "laravel")
+        results = [{"channel": channel.name, "subscriberCount": counts[channel]} for channel in broadcast.channels]
+        total = sum({channel.resource: count for channel, count in counts.items()}.values())
+        return Reply.of(
+            {
+                "success": True,
+                "message": "Event broadcast",
+                "event": broadcast.event,
+                "channelCount": len(broadcast.channels),
+                "totalSubscribers": total,
+                "results": results,
+                "timestamp": now,
+            }
+        )
+
+    async def broadcast(self, request: RealtimeRequest) -> Reply:
+        await self._keys.require(request, Right.PUBLISH)
+        return await self._one(bodies.broadcast(read_json(request)))
+
+    async def user(self, request: RealtimeRequest) -> Reply:
+        await self._keys.require(request, Right.PUBLISH)
+        user_id = ident(request)
+        return await self._one(bodies.user_event(read_json(request), user_id), userId=user_id)
+
+    async def notify(self, request: RealtimeRequest) -> Reply:
+        await self._keys.require(request, Right.PUBLISH)
+        return await self._one(bodies.notify(read_json(request)))
+
+    async def multi(self, request: RealtimeRequest) -> Reply:
+        await self._keys.require(request, Right.PUBLISH)
+        now = self._now()
+        results = []
+        for broadcast in bodies.broadcasts(read_json(request)):
+            counts = await self._publish(broadcast, now, "api")
+            channel = broadcast.channels[0]
+            results.append(
+                {
+                    "channel": channel.name,
+                    "event": broadcast.event,
+                    "subscriberCount": counts[channel],
+                    "success": True,
+                }
+            )
+        message = f"{len(results)} events broadcast"
+        return Reply.of({"success": True, "message": message, "results": results, "timestamp": now})
+
+    async def _one(self, broadcast: Broadcast, **extra: Any) -> Reply:
+        now = self._now()
+        counts = await self._publish(broadcast, now, "api")
+        channel = broadcast.channels[0]
+        answer = {
+            "success": True,
+            "message": "Event broadcast",
+            "channel": channel.name,
+            "event": broadcast.event,
+            "subscriberCount": counts[channel],
+            "timestamp": now,
+        }
+        return Reply.of(answer | extra)
+
+    async def _publish(self, broadcast: Broadcast, timestamp: str, source: str) -> dict[Channel, int]:
+        """Publish once to each resource, whatever names it was given by.
+
+        :returns: subscribers in the whole cluster, by channel.
+        """
+        data = splice(broadcast.data, provenance(timestamp, source))
+        sent: dict[str, Deferred[int]] = {}
+        for channel in broadcast.channels:
+            if channel.resource not in sent:
+                _, sent[channel.resource] = self._node.publish(
+                    channel,
+                    broadcast.event,
+                    data,
+                    delivery=broadcast.delivery,
+                    key=broadcast.key,
+                    sender=broadcast.sender,
+                )
+        counts = {resource: await count for resource, count in sent.items()}
+        return {channel: counts[channel.resource] for channel in broadcast.channels}
+
+    def _now(self) -> str:
+        return json.timestamp(self._clock())

@@ -1,0 +1,135 @@
+"""Sections about what stands behind the server: the site, its database, Redis, and the tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from mechamap_rt.settings import addresses, kinds
+from mechamap_rt.settings.addresses import Network
+from mechamap_rt.settings.option import option
+
+
+@dataclass(frozen=True, slots=True)
+class Laravel:
+    """The site's own HTTP interface, and its calls to this server."""
+
+    api_url: str = option("LARAVEL_API_URL", addresses.url, "", "The address of the site's HTTP interface.")
+    api_key: str = option(
+        "LARAVEL_API_KEY",
+        kinds.secret,
+        "",
+        "The key that the site and this server show each other; in production at least 16 characters.",
+        secret=True,
+        generate=True,
+    )
+    broadcast_allow_from: tuple[Network, ...] = option(
+        "LARAVEL_BROADCAST_ALLOW_FROM",
+        addresses.networks,
+        (ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        "Addresses and networks that may broadcast without a key; none for none.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Jwt:
+    """JSON Web Tokens of older pages and of ``mechamapctl token``."""
+
+    secret: str = option(
+        "JWT_SECRET",
+        kinds.secret,
+        "",
+        "The secret that signs tokens, shared with the site; in production at least 32 characters.",
+        secret=True,
+        generate=True,
+    )
+    algorithm: str = option(
+        "JWT_ALGORITHM", kinds.choice("HS256", "HS384", "HS512"), "HS256", "The only signature that is accepted."
+    )
+    expires_in: float = option(
+        "JWT_EXPIRES_IN", kinds.duration, 86400.0, "How long a token made here is good: 24h, 7d, or seconds."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Who decides about users and channels."""
+
+    backend: str = option(
+        "AUTH_BACKEND",
+        kinds.choice("auto", "database", "laravel"),
+        "auto",
+        "Who checks tokens: the database, the site (laravel), or auto: the database when there is one.",
+    )
+    channel_auth: str = option(
+        "CHANNEL_AUTH",
+        kinds.choice("rules", "laravel"),
+        "rules",
+        "Who says which channels a user may hear: the rules of this server, or the site (laravel).",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The site's MySQL or MariaDB; without ``host``, an embedded SQLite."""
+
+    host: str = option("DB_HOST", addresses.host, "", "The database server; unset: an embedded SQLite.")
+    port: int = option("DB_PORT", addresses.port(), 3306, "The port of the database servers.")
+    name: str = option("DB_NAME", kinds.text, "", "The name of the site's database.")
+    user: str = option("DB_USER", kinds.text, "", "The database account.")
+    password: str = option("DB_PASSWORD", kinds.secret, "", "The database account's password.", secret=True)
+    connection_limit: int = option(
+        "DB_CONNECTION_LIMIT",
+        kinds.integer(1, 100_000),
+        20,
+        "The most database connections of the whole cluster; its workers share them.",
+    )
+    timeout: float = option("DB_TIMEOUT", kinds.milliseconds(), 30.0, "Milliseconds after which a query is given up.")
+    read_host: tuple[str, ...] = option(
+        "DB_READ_HOST", kinds.comma_list(addresses.host), (), "Replicas that answer reads; unset: DB_HOST does."
+    )
+    write_host: str = option("DB_WRITE_HOST", addresses.host, "", "The server that takes writes; unset: DB_HOST does.")
+    sqlite_path: str = option(
+        "DB_SQLITE_PATH", kinds.text, "", "The embedded database's file; unset: a private temporary one."
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded SQLite is used."""
+        return not self.host
+
+    @property
+    def writer(self) -> str:
+        """The host that takes writes."""
+        return self.write_host or self.host
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The hosts that answer reads."""
+        return self.read_host or (self.host,)
+
+
+@dataclass(frozen=True, slots=True)
+class Redis:
+    """The Redis that joins several hosts; without ``host`` or ``cluster_nodes``, none."""
+
+    host: str = option("REDIS_HOST", addresses.host, "", "The Redis server; unset: no Redis.")
+    port: int = option("REDIS_PORT", addresses.port(), 6379, "The port of the Redis server.")
+    password: str = option("REDIS_PASSWORD", kinds.secret, "", "The password of Redis.", secret=True)
+    db: int = option("REDIS_DB", kinds.integer(0, 65535), 0, "The number of the Redis database.")
+    prefix: str = option("REDIS_PREFIX", kinds.text, "mechamap:", "What every key and channel begins with.")
+    session_store: bool = option("REDIS_SESSION_STORE", kinds.boolean, False, "Keep the state of sessions in Redis.")
+    adapter_enabled: bool = option(
+        "REDIS_ADAPTER_ENABLED", kinds.boolean, True, "Join this host with others through Redis."
+    )
+    cluster_nodes: tuple[tuple[str, int], ...] = option(
+        "REDIS_CLUSTER_NODES",
+        addresses.nodes,
+        (),
+        "Nodes of a Redis Cluster, host:port,host:port; takes the place of REDIS_HOST.",
+    )
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a Redis at all."""
+        return bool(self.host or self.cluster_nodes)

@@ -1,0 +1,171 @@
+"""What must hold between settings, once each can be read by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mechamap_rt.settings.faults import Fault
+from mechamap_rt.settings.model import Settings
+
+_SHORTEST = {"JWT_SECRET": 32, "LARAVEL_API_KEY": 16, "ADMIN_KEY": 16}
+"""How many characters a secret must have in production."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Settings in which faulty values are replaced by their defaults.
+
+    :ivar given: the names of the options that were set.
+    :ivar faulty: the names whose values cannot be trusted; a check that needs one of them says nothing.
+    """
+
+    settings: Settings
+    given: frozenset[str]
+    faulty: frozenset[str]
+
+    def sound(self, *names: str) -> bool:
+        """Whether all the named options could be read."""
+        return self.faulty.isdisjoint(names)
+
+    @property
+    def production(self) -> bool:
+        """Whether the mode is, beyond doubt, production."""
+        return self.sound("NODE_ENV") and self.settings.server.production
+
+
+def _secrets(draft: Draft) -> dict[str, str]:
+    settings = draft.settings
+    texts = {
+        "JWT_SECRET": settings.jwt.secret,
+        "LARAVEL_API_KEY": settings.laravel.api_key,
+        "ADMIN_KEY": settings.admin.key,
+    }
+    return {name: text for name, text in texts.items() if draft.sound(name)}
+
+
+def _production_secrets(draft: Draft) -> Iterator[Fault]:
+    if draft.production:
+        for name, text in _secrets(draft).items():
+            if not text:
+                yield Fault(name, "must be set in production")
+            elif len(text) < _SHORTEST[name]:
+                yield Fault(name, f"must have at least {_SHORTEST[name]} characters in production")
+
+
+def _production_switches(draft: Draft) -> Iterator[Fault]:
+    development = draft.settings.development
+    switches = {
+        "DEMO_ENABLED": draft.settings.server.demo,
+        "DISABLE_AUTH": development.disable_auth,
+        "MOCK_USER_ID": development.mock_user_id is not None,
+        "MOCK_USER_ROLE": development.mock_user_role != "",
+        "MOCK_LARAVEL_API": development.mock_laravel_api,
+    }
+    if draft.production:
+        for name, on in switches.items():
+            if on:
+                yield Fault(name, "is for development only: must be off or unset in production")
+
+
+def _file(draft: Draft, switch: str, name: str, path: str) -> Iterator[Fault]:
+    if not draft.sound(switch, name):
+        return
+    if not path:
+        yield Fault(name, f"must be set when {switch} is on")
+    elif not os.path.isfile(path):
+        yield Fault(name, "must be the path of a file that exists")
+    elif not os.access(path, os.R_OK):
+        yield Fault(name, "must be the path of a file that this account may read")
+
+
+def _files(draft: Draft) -> Iterator[Fault]:
+    tls, manhole = draft.settings.tls, draft.settings.manhole
+    if tls.enabled:
+        yield from _file(draft, "SSL_ENABLED", "SSL_CERT_PATH", tls.cert_path)
+        yield from _file(draft, "SSL_ENABLED", "SSL_KEY_PATH", tls.key_path)
+    if manhole.enabled:
+        yield from _file(draft, "MANHOLE_ENABLED", "MANHOLE_AUTHORIZED_KEYS", manhole.authorized_keys)
+
+
+def _workers(draft: Draft) -> Iterator[Fault]:
+    cluster = draft.settings.cluster
+    low, start, high = cluster.workers_min, cluster.workers, cluster.workers_max
+    if not draft.sound("CLUSTER_WORKERS", "CLUSTER_WORKERS_MIN", "CLUSTER_WORKERS_MAX"):
+        return
+    if low is not None and high is not None and low > high:
+        yield Fault("CLUSTER_WORKERS_MIN", f"must not be more than CLUSTER_WORKERS_MAX ({low} > {high})")
+    elif start is not None and not (low or start) <= start <= (high or start):
+        yield Fault("CLUSTER_WORKERS", "must lie between CLUSTER_WORKERS_MIN and CLUSTER_WORKERS_MAX")
+
+
+def _outbox(draft: Draft) -> Iterator[Fault]:
+    limits = draft.settings.limits
+    if draft.sound("OUTBOX_SOFT_LIMIT", "OUTBOX_HARD_LIMIT") and (limits.outbox_soft_limit >= limits.outbox_hard_limit):
+        yield Fault("OUTBOX_HARD_LIMIT", "must be more than OUTBOX_SOFT_LIMIT")
+
+
+def _database(draft: Draft) -> Iterator[Fault]:
+    database = draft.settings.database
+    if not draft.sound("DB_HOST"):
+        return
+    if database.host:
+        for name, text in (("DB_NAME", database.name), ("DB_USER", database.user)):
+            if draft.sound(name) and not text:
+                yield Fault(name, "must be set when DB_HOST is")
+    else:
+        for name, on in (("DB_READ_HOST", database.read_host), ("DB_WRITE_HOST", database.write_host)):
+            if draft.sound(name) and on:
+                yield Fault(name, "needs DB_HOST, without which the embedded database is used")
+
+
+def _site(draft: Draft) -> Iterator[Fault]:
+    auth = draft.settings.auth
+    if draft.sound("LARAVEL_API_URL") and not draft.settings.laravel.api_url:
+        for name, choice in (("AUTH_BACKEND", auth.backend), ("CHANNEL_AUTH", auth.channel_auth)):
+            if choice == "laravel":
+                yield Fault(name, "needs LARAVEL_API_URL when it is laravel")
+
+
+def _cors(draft: Draft) -> Iterator[Fault]:
+    cors = draft.settings.cors
+    if draft.production and cors.any_origin and cors.credentials:
+        yield Fault("CORS_ORIGIN", "must not be * together with CORS_CREDENTIALS in production")
+
+
+_CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
+    _production_secrets,
+    _production_switches,
+    _files,
+    _workers,
+    _outbox,
+    _database,
+    _site,
+    _cors,
+)
+
+
+def faults(draft: Draft) -> Iterator[Fault]:
+    """Everything between settings that stops the start."""
+    for check in _CHECKS:
+        yield from check(draft)
+
+
+def remarks(draft: Draft) -> Iterator[str]:
+    """What is legal, and probably not what the operator wants."""
+    settings = draft.settings
+    if not settings.cluster.enabled and "CLUSTER_WORKERS" in draft.given:
+        yield "CLUSTER_WORKERS has no effect unless CLUSTER_ENABLED is on"
+    if not settings.redis.configured and draft.given & {"REDIS_ADAPTER_ENABLED", "REDIS_SESSION_STORE"}:
+        yield "REDIS_ADAPTER_ENABLED and REDIS_SESSION_STORE have no effect without REDIS_HOST"
+    if settings.redis.cluster_nodes and settings.redis.db:
+        yield "REDIS_DB has no effect with REDIS_CLUSTER_NODES: a Redis Cluster has one database, 0"
+    if any(network.prefixlen == 0 for network in settings.laravel.broadcast_allow_from):
+        yield "LARAVEL_BROADCAST_ALLOW_FROM lets everyone broadcast without a key"
+    if draft.production and draft.sound("CORS_ORIGIN") and not settings.cors.origins:
+        yield "CORS_ORIGIN is not set: pages of other origins, the site's own too, cannot connect"
+    if not settings.server.production and draft.sound("NODE_ENV"):
+        for name, text in _secrets(draft).items():
+            if text and len(text) < _SHORTEST[name]:
+                yield f"{name} is too short for production: at least {_SHORTEST[name]} characters"

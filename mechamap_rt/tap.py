@@ -1,0 +1,54 @@
+"""``twistd mechamap``: its options, and the service it makes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import cast
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from mechamap_rt import __version__
+from mechamap_rt.app import Realtime, say
+from mechamap_rt.cli import check
+from mechamap_rt.interfaces import IReactor
+from mechamap_rt.settings import SettingsError, find_env_file, load
+
+
+class Options(usage.Options):
+    """Options of ``twistd mechamap``. What else there is to set comes from the environment."""
+
+    synopsis = "[options]"
+    longdesc = "The realtime layer of a community site. Settings come from the environment and a .env file."
+    optParameters = [
+        ["env-file", "e", None, "File of settings (default: .env in the current directory, if there is one)."],
+    ]
+    optFlags = [
+        ["check", None, "Print the effective settings, or every fault, and exit."],
+    ]
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"mechamap_rt {__version__}")
+        sys.exit(0)
+
+    def env_file(self) -> Path | None:
+        chosen = self["env-file"]
+        return Path(chosen) if chosen else find_env_file()
+
+
+def makeService(options: Options) -> IService:
+    """The service, or an exit that names every fault of the settings."""
+    if options["check"]:
+        sys.exit(check.run(os.environ, options.env_file(), sys.stdout, sys.stderr))
+    try:
+        loaded = load(os.environ, options.env_file())
+    except SettingsError as error:
+        sys.exit("\n".join(["The settings are not valid:", *(f"  {fault}" for fault in error.faults)]))
+    for warning in loaded.warnings:
+        print(warning, file=sys.stderr)
+    from twisted.internet import reactor
+
+    return Realtime(cast(IReactor, reactor), loaded.settings, say)

@@ -1,0 +1,1 @@
+"""Sockets: the port, WebSocket by Autobahn, and the sessions of each protocol."""

@@ -1,0 +1,113 @@
+"""The lobby: from a token to a connection, and out again. The same for every protocol."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from mechamap_rt.bus.node import Node
+from mechamap_rt.commands.dispatch import Dispatcher
+from mechamap_rt.commands.typing import Typing
+from mechamap_rt.core import channels
+from mechamap_rt.core.connection import Connection, Encoder
+from mechamap_rt.core.identity import Identity
+from mechamap_rt.core.limits import Admission
+from mechamap_rt.core.outbox import Outbox
+from mechamap_rt.core.wheel import Wheel
+from mechamap_rt.errors import Disconnect
+from mechamap_rt.interfaces import IAuthenticator
+from mechamap_rt.wire import json
+
+
+class Rejected(Exception):
+    """A user who may connect in principle may not connect now."""
+
+    def __init__(self, reason: Disconnect) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
+
+
+def new_id() -> str:
+    """An unguessable id of 20 characters, for sessions and connections."""
+    return secrets.token_urlsafe(15)
+
+
+class Lobby:
+    """Admits authenticated clients and sees them out.
+
+    :param clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        dispatcher: Dispatcher,
+        authenticator: IAuthenticator,
+        admission: Admission,
+        typing: Typing,
+        wheel: Wheel,
+        clock: Callable[[], float],
+    ) -> None:
+        self.node = node
+        self.dispatcher = dispatcher
+        self.admission = admission
+        self.wheel = wheel
+        self.clock = clock
+        self._authenticator = authenticator
+        self._typing = typing
+
+    def authenticate(self, token: str | None) -> Deferred[Identity]:
+        return self._authenticator.authenticate(token)
+
+    def admit(
+        self, identity: Identity, encoder: Encoder, outbox: Outbox, address: str, end: Callable[[Disconnect], None]
+    ) -> Connection:
+        """A connection of ``identity``, subscribed to the user's own channel.
+
+        :param end: ends the connection, given the reason; called at most once.
+        :raises Rejected: a limit is reached.
+        """
+        reason = self.admission.admit(identity.user_id)
+        if reason is not None:
+            raise Rejected(reason)
+        connection = Connection(new_id(), identity, encoder, outbox, address, self.clock(), end)
+        self.node.join(connection)
+        self.node.subscribe(connection, channels.parse(own_channel(identity)))
+        self.extend(connection)
+        return connection
+
+    def extend(self, connection: Connection) -> None:
+        """Hold the connection to the life of its (new) token."""
+        if connection.expiry is not None:
+            connection.expiry.cancel()
+            connection.expiry = None
+        expires_at = connection.identity.expires_at
+        if expires_at is not None:
+            connection.expiry = self.wheel.after(expires_at - self.clock(), connection.expire)
+
+    def leave(self, connection: Connection) -> None:
+        """The connection has ended, or is about to."""
+        if connection.expiry is not None:
+            connection.expiry.cancel()
+            connection.expiry = None
+        self._typing.leave_all(connection)
+        self.node.leave(connection)
+        self.admission.dismiss(connection.identity.user_id)
+
+    def greeting(self, connection: Connection) -> dict[str, Any]:
+        """The data of ``connected``."""
+        return {
+            "socketId": connection.id,
+            "userId": connection.identity.user_id,
+            "timestamp": json.timestamp(self.clock()),
+            "channels": [own_channel(connection.identity)],
+        }
+
+
+def own_channel(identity: Identity) -> str:
+    """The channel that every connection of a user is subscribed to from the start."""
+    return f"private-user.{identity.user_id}"

@@ -1,0 +1,276 @@
+"""Sessions of the native protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Final
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mechamap_rt.commands.outcome import Outcome
+from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.identity import Identity
+from mechamap_rt.core.wheel import Deadline
+from mechamap_rt.errors import AuthRefused, Code, Disconnect
+from mechamap_rt.transport.entrance import credentials, enter
+from mechamap_rt.transport.lobby import Lobby, Rejected
+from mechamap_rt.transport.websocket import Accepted, Denied, Handshake, Pipe
+from mechamap_rt.wire import json, native
+
+_log = Logger()
+
+#: Messages in a row that are not understood before the connection is closed.
+MAX_BAD: Final = 10
+#: Requests that may wait for authentication to end.
+MAX_WAITING: Final = 32
+
+_ENCODER: Final = native.EventEncoder()
+
+
+class _State(Enum):
+    """``NEW`` waits for a token, ``CHECKING`` for the answer to it, ``OPEN`` has its connection, ``DONE`` is ending."""
+
+    NEW = auto()
+    CHECKING = auto()
+    OPEN = auto()
+    DONE = auto()
+
+
+class NativeDoor:
+    """Makes native sessions.
+
+    :param heartbeat: seconds between two pings.
+    :param ping_timeout: seconds after an unanswered ping.
+    :param connect_timeout: seconds to authenticate in.
+    """
+
+    def __init__(self, lobby: Lobby, *, heartbeat: float, ping_timeout: float, connect_timeout: float) -> None:
+        self.lobby = lobby
+        self.heartbeat = heartbeat
+        self.ping_timeout = ping_timeout
+        self.connect_timeout = connect_timeout
+
+    def accept(self, pipe: Pipe, handshake: Handshake) -> Accepted:
+        offered = handshake.subprotocols
+        if offered and native.SUBPROTOCOL not in offered:
+            body = {"success": False, "error": "BAD_HANDSHAKE", "message": f"Offer {native.SUBPROTOCOL}"}
+            raise Denied(400, json.encode(body))
+        over = enter(self.lobby.admission, handshake)
+        session = NativeSession(self, pipe, handshake.address, credentials(handshake).first(), over)
+        return Accepted(session, native.SUBPROTOCOL if offered else None)
+
+
+class NativeSession:
+    """One native client, from its handshake to its end."""
+
+    __slots__ = (
+        "_address",
+        "_awaiting",
+        "_bad",
+        "_connection",
+        "_deadline",
+        "_door",
+        "_over",
+        "_pipe",
+        "_state",
+        "_token",
+        "_waiting",
+    )
+
+    def __init__(self, door: NativeDoor, pipe: Pipe, address: str, token: str | None, over: Disconnect | None) -> None:
+        self._door = door
+        self._pipe = pipe
+        self._address = address
+        self._token = token
+        self._over = over
+        self._state = _State.NEW
+        self._connection: Connection | None = None
+        self._deadline: Deadline | None = None
+        self._awaiting = False
+        self._bad = 0
+        self._waiting: list[native.Request] | None = None
+
+    # what the pipe calls
+
+    def opened(self) -> None:
+        if self._over is not None:
+            return self._refuse(None, Code.RATE_LIMITED, self._over.message, self._over)
+        self._arm(self._door.connect_timeout, self._too_late)
+        token, self._token = self._token, None
+        if token is not None:
+            self._authenticate(None, token)
+
+    def text(self, payload: bytes) -> None:
+        self._awaiting = False
+        if self._state is _State.DONE:
+            return
+        try:
+            request = native.decode(payload)
+        except native.NativeError as error:
+            return self._not_understood(error)
+        self._bad = 0
+        if self._state is _State.OPEN:
+            self._request(request)
+        elif request.type is native.RequestType.PING:
+            self._pipe.send_text(native.pong(request.id, self._pong(request)))
+        elif self._state is _State.CHECKING:
+            self._wait(request)
+        elif request.type is native.RequestType.AUTH:
+            self._authenticate(request.id, request.body["token"])
+        else:
+            self._error(request.id, Code.AUTH_FAILED, "Authenticate first")
+
+    def binary(self, payload: bytes) -> None:
+        self.dismiss(Disconnect.UNSUPPORTED_DATA)
+
+    def heard(self) -> None:
+        self._awaiting = False
+
+    def lost(self) -> None:
+        self._leave()
+        self._door.lobby.admission.leave(self._address)
+
+    def dismiss(self, reason: Disconnect) -> None:
+        self._leave()
+        self._pipe.finish(reason)
+
+    # authentication
+
+    def _authenticate(self, ident: int | str | None, token: str) -> None:
+        self._state = _State.CHECKING
+        checking = self._door.lobby.authenticate(token)
+        checking.addCallbacks(self._admit, self._refused, callbackArgs=(ident,), errbackArgs=(ident,))
+        checking.addErrback(self._unexpected, ident)
+
+    def _admit(self, identity: Identity, ident: int | str | None) -> None:
+        if self._state is not _State.CHECKING:
+            return
+        lobby = self._door.lobby
+        try:
+            connection = lobby.admit(identity, _ENCODER, self._pipe.outbox, self._address, self._end)
+        except Rejected as rejected:
+            return self._refuse(ident, Code.RATE_LIMITED, rejected.reason.message, rejected.reason)
+        self._connection = connection
+        self._state = _State.OPEN
+        greeting = lobby.greeting(connection) | {"heartbeat": self._door.heartbeat}
+        self._pipe.send_text(native.connected(ident, greeting))
+        self._arm(self._door.heartbeat, self._beat)
+        waiting, self._waiting = self._waiting, None
+        for request in waiting or ():
+            self._request(request)
+
+    def _refused(self, failure: Failure, ident: int | str | None) -> None:
+        failure.trap(AuthRefused)
+        self._refuse(ident, Code.AUTH_FAILED, str(failure.value), Disconnect.AUTH_FAILED)
+
+    def _unexpected(self, failure: Failure, ident: int | str | None) -> None:
+        _log.failure("Authentication failed unexpectedly", failure)
+        message = "Authentication failed: Temporarily unavailable"
+        self._refuse(ident, Code.SERVER_ERROR, message, Disconnect.SERVER_ERROR)
+
+    def _refuse(self, ident: int | str | None, code: Code, message: str, reason: Disconnect) -> None:
+        if self._state is not _State.DONE:
+            self._error(ident, code, message, {"details": {"reason": reason.reason}})
+            self.dismiss(reason)
+
+    def _wait(self, request: native.Request) -> None:
+        if self._waiting is None:
+            self._waiting = []
+        if len(self._waiting) >= MAX_WAITING:
+            return self._error(request.id, Code.RATE_LIMITED, "Too many requests before authentication")
+        self._waiting.append(request)
+
+    # requests
+
+    def _request(self, request: native.Request) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        kind, body = request.type, request.body
+        if kind is native.RequestType.EVENT:
+            name, data = body["event"], body.get("data")
+        else:
+            name, data = ("authenticate" if kind is native.RequestType.AUTH else kind.value), body
+        if name == "ping":
+            respond: Callable[[Outcome], None] = lambda outcome: self._ponged(request, outcome)  # noqa: E731
+        else:
+            respond = lambda outcome: self._answer(request.id, name, outcome)  # noqa: E731
+        self._door.lobby.dispatcher.submit(connection, name, data, respond)
+
+    def _answer(self, ident: int | str | None, name: str, outcome: Outcome) -> None:
+        fault = outcome.fault
+        if fault is None:
+            self._pipe.send_text(native.reply(ident, outcome.event or name, outcome.payload))
+            return
+        extra: dict[str, Any] = {}
+        if fault.field is not None:
+            extra["field"] = fault.field
+        if fault.details:
+            extra["details"] = fault.details
+        self._error(ident, fault.code, fault.message, extra)
+
+    def _ponged(self, request: native.Request, outcome: Outcome) -> None:
+        if outcome.fault is not None:
+            return self._answer(request.id, "ping", outcome)
+        self._pipe.send_text(native.pong(request.id, outcome.payload))
+
+    def _pong(self, request: native.Request) -> dict[str, Any]:
+        return {"timestamp": json.timestamp(self._door.lobby.clock())}
+
+    def _error(
+        self, ident: int | str | None, code: Code, message: str, extra: dict[str, Any] | None = None
+    ) -> None:
+        members = {"code": code, "error": message} | (extra or {})
+        members["timestamp"] = json.timestamp(self._door.lobby.clock())
+        self._pipe.send_text(native.error(ident, members))
+
+    def _not_understood(self, error: native.NativeError) -> None:
+        extra = {"field": error.field} if error.field else {}
+        self._error(error.id, Code.VALIDATION_ERROR, str(error), extra)
+        self._bad += 1
+        if self._bad >= MAX_BAD:
+            self.dismiss(Disconnect.BAD_MESSAGE)
+
+    # time
+
+    def _arm(self, seconds: float, call: Callable[[], None]) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._door.lobby.wheel.after(seconds, call)
+
+    def _beat(self) -> None:
+        """Time for a ping, or, when nothing came since the last, for the end."""
+        if self._awaiting:
+            return self.dismiss(Disconnect.HEARTBEAT)
+        self._awaiting = True
+        self._pipe.ping()
+        self._arm(self._door.ping_timeout, self._check)
+
+    def _check(self) -> None:
+        if self._awaiting:
+            return self.dismiss(Disconnect.HEARTBEAT)
+        self._arm(max(self._door.heartbeat - self._door.ping_timeout, 0.0), self._beat)
+
+    def _too_late(self) -> None:
+        self._refuse(None, Code.AUTH_FAILED, "Authentication failed: No token in time", Disconnect.AUTH_TIMEOUT)
+
+    # the end
+
+    def _end(self, reason: Disconnect) -> None:
+        """Somebody ended the connection; the client is told why before the close code says it again."""
+        if reason in (Disconnect.FORCED, Disconnect.TOKEN_EXPIRED):
+            code = Code.AUTH_FAILED if reason is Disconnect.TOKEN_EXPIRED else Code.PERMISSION_DENIED
+            self._error(None, code, reason.message, {"details": {"reason": reason.reason}})
+        self.dismiss(reason)
+
+    def _leave(self) -> None:
+        """No more requests, events or timers."""
+        self._state = _State.DONE
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._door.lobby.leave(connection)

@@ -1,0 +1,259 @@
+"""Socket.IO over one Engine.IO session: namespaces, events, acknowledgements.
+
+:class:`SocketIOClient` is what a browser's ``Manager`` is on the other side: it may hold one socket in each namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost, TimeoutError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mechamap_rt.auth.jwt import bare
+from mechamap_rt.commands.outcome import Outcome
+from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.identity import Identity
+from mechamap_rt.core.outbox import Outbox
+from mechamap_rt.core.wheel import Deadline
+from mechamap_rt.errors import AuthRefused, ClientFault, Code, Disconnect
+from mechamap_rt.transport.entrance import Credentials
+from mechamap_rt.transport.lobby import Lobby, Rejected
+from mechamap_rt.wire import json, socketio
+from mechamap_rt.wire.socketio import Packet, PacketType
+
+_log = Logger()
+
+#: Connects of one session that may be refused before the session is closed.
+MAX_REFUSALS: Final = 8
+#: Acknowledgements of one session that the server may be waiting for.
+MAX_AWAITED: Final = 64
+
+_ENCODERS: Final = {"/": socketio.EventEncoder("/")}
+
+
+def encoder_of(namespace: str) -> socketio.EventEncoder:
+    """The encoder that all sockets of one (configured) namespace share."""
+    encoder = _ENCODERS.get(namespace)
+    if encoder is None:
+        encoder = _ENCODERS[namespace] = socketio.EventEncoder(namespace)
+    return encoder
+
+
+class Engine(Protocol):
+    """What a Socket.IO client needs of the Engine.IO session below it."""
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    def send(self, packet: bytes) -> None:
+        """Send one Socket.IO packet."""
+
+    def finish(self, reason: Disconnect) -> None:
+        """Close the transport after what is queued."""
+
+
+class SocketIOClient:
+    """The sockets of one Engine.IO session.
+
+    :param namespaces: those that exist.
+    :param over: a limit that the client has to be told of when it connects.
+    """
+
+    __slots__ = (
+        "_address",
+        "_awaited",
+        "_credentials",
+        "_engine",
+        "_lobby",
+        "_namespaces",
+        "_over",
+        "_refusals",
+        "_sockets",
+    )
+
+    def __init__(
+        self,
+        lobby: Lobby,
+        engine: Engine,
+        address: str,
+        credentials: Credentials,
+        namespaces: frozenset[str],
+        over: Disconnect | None,
+    ) -> None:
+        self._lobby = lobby
+        self._engine = engine
+        self._address = address
+        self._credentials: Credentials | None = credentials
+        self._namespaces = namespaces
+        self._over = over
+        self._sockets: dict[str, Connection | None] = {}
+        self._refusals = 0
+        self._awaited: dict[int, tuple[Deferred[list[Any]], Deadline]] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Is there a socket in any namespace, or one whose token is being checked?"""
+        return bool(self._sockets)
+
+    def receive(self, raw: bytes) -> None:
+        """Take the data of one Engine.IO message.
+
+        :raises SocketIOError: it is malformed, or the client is in no state to send it; the session must end.
+        """
+        packet = socketio.decode(raw)
+        kind = packet.type
+        if kind is PacketType.CONNECT:
+            return self._connect(packet)
+        connection = self._sockets.get(packet.namespace)
+        if connection is None:
+            raise socketio.SocketIOError("not connected to this namespace")
+        if kind is PacketType.EVENT:
+            self._event(connection, packet)
+        elif kind is PacketType.ACK:
+            self._acknowledged(packet)
+        elif kind is PacketType.DISCONNECT:
+            del self._sockets[packet.namespace]
+            self._lobby.leave(connection)
+        else:
+            raise socketio.SocketIOError("a client does not send this")
+
+    # connecting
+
+    def _connect(self, packet: Packet) -> None:
+        namespace = packet.namespace
+        if namespace in self._sockets:
+            raise socketio.SocketIOError("connected to this namespace already")
+        if namespace not in self._namespaces:
+            return self._refuse(namespace, "Invalid namespace")
+        self._sockets[namespace] = None
+        token = bare(packet.data.get("token")) if packet.data else None
+        if token is None and self._credentials is not None:
+            token = self._credentials.first()
+        checking = self._lobby.authenticate(token)
+        checking.addCallbacks(self._admit, self._refused, callbackArgs=(namespace,), errbackArgs=(namespace,))
+        checking.addErrback(self._unexpected, namespace)
+
+    def _admit(self, identity: Identity, namespace: str) -> None:
+        if namespace not in self._sockets:
+            return
+        if self._over is not None:
+            return self._reject(namespace, self._over)
+        outbox = self._engine.outbox
+        end: Callable[[Disconnect], None] = lambda reason: self._end(namespace, reason)  # noqa: E731
+        try:
+            connection = self._lobby.admit(identity, encoder_of(namespace), outbox, self._address, end)
+        except Rejected as rejected:
+            return self._reject(namespace, rejected.reason)
+        self._sockets[namespace] = connection
+        if len(self._namespaces) == 1:
+            self._credentials = None
+        self._send(PacketType.CONNECT, namespace, json.encode({"sid": connection.id}))
+        connection.emit("connected", self._lobby.greeting(connection))
+
+    def _refused(self, failure: Failure, namespace: str) -> None:
+        failure.trap(AuthRefused)
+        self._refuse(namespace, str(failure.value))
+
+    def _unexpected(self, failure: Failure, namespace: str) -> None:
+        _log.failure("Authentication failed unexpectedly", failure)
+        self._refuse(namespace, "Authentication failed: Temporarily unavailable")
+
+    def _refuse(self, namespace: str, message: str) -> None:
+        """Answer a connect with ``CONNECT_ERROR``; the client may try again, though not for ever."""
+        self._sockets.pop(namespace, None)
+        self._send(PacketType.CONNECT_ERROR, namespace, json.encode({"message": message}))
+        self._refusals += 1
+        if self._refusals >= MAX_REFUSALS:
+            self._engine.finish(Disconnect.AUTH_FAILED)
+
+    def _reject(self, namespace: str, reason: Disconnect) -> None:
+        """Let the client in just to tell it that it cannot stay, so that it stays away."""
+        self._sockets.pop(namespace, None)
+        self._send(PacketType.CONNECT, namespace, json.encode({"sid": ""}))
+        self._farewell(namespace, "connection_rejected", {"reason": reason.reason, "message": reason.message})
+        self._engine.finish(reason)
+
+    # events
+
+    def _event(self, connection: Connection, packet: Packet) -> None:
+        respond: Callable[[Outcome], None] = lambda outcome: self._answer(connection, packet, outcome)  # noqa: E731
+        if packet.fault is not None:
+            fault = ClientFault(Code.VALIDATION_ERROR, packet.fault, field="data")
+            return self._lobby.dispatcher.refuse(fault, respond)
+        name, *arguments = packet.data
+        self._lobby.dispatcher.submit(connection, name, arguments[0] if arguments else None, respond)
+
+    def _answer(self, connection: Connection, packet: Packet, outcome: Outcome) -> None:
+        if outcome.event is not None:
+            connection.emit(outcome.event, outcome.payload)
+        if packet.id is not None:
+            body = b"[%b]" % json.encode(outcome.acknowledgement())
+            self._engine.send(socketio.encode(PacketType.ACK, packet.namespace, body, packet.id))
+
+    def request(self, namespace: str, event: str, payload: dict[str, Any], timeout: float) -> Deferred[list[Any]]:
+        """Emit an event that the client must acknowledge.
+
+        :returns: fires with the acknowledgement's arguments; fails with ``TimeoutError`` after ``timeout`` seconds, or
+            with ``ConnectionLost``.
+        """
+        awaited = self._awaited
+        if awaited is None:
+            awaited = self._awaited = {}
+        if len(awaited) >= MAX_AWAITED:
+            self._abandon(next(iter(awaited)), TimeoutError("too many acknowledgements are awaited"))
+        ident = next(number for number in range(MAX_AWAITED + 1) if number not in awaited)
+        answer: Deferred[list[Any]] = Deferred()
+        late = TimeoutError("no acknowledgement in time")
+        awaited[ident] = (answer, self._lobby.wheel.after(timeout, lambda: self._abandon(ident, late)))
+        body = b"[%b,%b]" % (json.string(event), json.encode(payload))
+        self._engine.send(socketio.encode(PacketType.EVENT, namespace, body, ident))
+        return answer
+
+    def _acknowledged(self, packet: Packet) -> None:
+        """An acknowledgement nobody waits for (any more) is ignored, as the reference server does."""
+        waiting = self._awaited.pop(packet.id, None) if self._awaited and packet.id is not None else None
+        if waiting is not None:
+            waiting[1].cancel()
+            waiting[0].callback(packet.data or [])
+
+    def _abandon(self, ident: int, error: Exception) -> None:
+        waiting = self._awaited.pop(ident, None) if self._awaited else None
+        if waiting is not None:
+            waiting[1].cancel()
+            waiting[0].errback(error)
+
+    # the end
+
+    def _end(self, namespace: str, reason: Disconnect) -> None:
+        """Somebody ended the connection of one namespace.
+
+        A client that may come back must see its *transport* close: after a DISCONNECT packet it stays away.
+        """
+        if not reason.reconnect:
+            connection = self._sockets.pop(namespace, None)
+            if connection is not None:
+                self._lobby.leave(connection)
+            self._farewell(namespace, "force_disconnect", {"reason": reason.reason, "message": reason.message})
+        if reason.reconnect or not self._sockets:
+            self._engine.finish(reason)
+
+    def _farewell(self, namespace: str, event: str, payload: dict[str, Any]) -> None:
+        packet = encoder_of(namespace).event(event, json.encode(payload))
+        self._engine.send(packet[1:])
+        self._send(PacketType.DISCONNECT, namespace)
+
+    def _send(self, kind: PacketType, namespace: str, data: bytes = b"") -> None:
+        self._engine.send(socketio.encode(kind, namespace, data))
+
+    def leave(self) -> None:
+        """The session has ended: every socket with it."""
+        sockets, self._sockets = self._sockets, {}
+        for connection in sockets.values():
+            if connection is not None:
+                self._lobby.leave(connection)
+        for ident in tuple(self._awaited or ()):
+            self._abandon(ident, ConnectionLost("the client is gone"))

@@ -1,0 +1,328 @@
+"""WebSocket by Autobahn: the handshake, the frames of clients, and the closing; what is said is a session's business.
+
+Sending bypasses Autobahn's ``sendMessage``: frames come ready-made from the hub and leave through the outbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, Protocol
+
+from autobahn.exception import Disconnected
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet import tcp
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mechamap_rt.core.outbox import Frame, Outbox, Turn
+from mechamap_rt.core.wheel import Wheel
+from mechamap_rt.errors import Disconnect
+from mechamap_rt.wire import json
+from mechamap_rt.wire.websocket import text_message
+
+_log = Logger()
+
+#: Seconds a peer has to read what is left for it before its connection is cut.
+LINGER: Final = 5.0
+
+_STATS: Final = TrafficStats()
+
+
+class Session(Protocol):
+    """What is said over one WebSocket."""
+
+    def opened(self) -> None:
+        """The handshake is complete."""
+
+    def text(self, payload: bytes) -> None:
+        """A text message came; it is valid UTF-8."""
+
+    def binary(self, payload: bytes) -> None:
+        """A binary message came."""
+
+    def heard(self) -> None:
+        """A pong frame came."""
+
+    def dismiss(self, reason: Disconnect) -> None:
+        """End it, telling the client why."""
+
+    def lost(self) -> None:
+        """The socket is gone."""
+
+
+class Handshake(NamedTuple):
+    """The request of a WebSocket handshake.
+
+    :ivar address: the client's address.
+    :ivar path: without the query.
+    :ivar query: the first value of every parameter.
+    :ivar headers: by lower-case name.
+    :ivar subprotocols: what the client offered.
+    """
+
+    address: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    subprotocols: tuple[str, ...]
+
+
+class Denied(Exception):
+    """A handshake is refused with an HTTP status and a JSON body."""
+
+    def __init__(self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class Accepted(NamedTuple):
+    """A handshake is accepted."""
+
+    session: Session
+    subprotocol: str | None
+
+
+#: Makes a session, or raises :class:`Denied`.
+Accept = Callable[["Pipe", Handshake], Accepted]
+
+
+class Pipe(WebSocketServerProtocol):
+    """One WebSocket. Autobahn speaks the protocol; :attr:`session` decides what is said.
+
+    Autobahn copies some thirty options onto every instance; here they are class attributes (:class:`Gate` makes the
+    class), and what the handshake leaves behind is dropped when the socket is open.
+    """
+
+    CONFIG_ATTRS: list[str] = []
+    transport: Any
+    factory: Any
+    message_data: Any
+    outbox: Outbox
+    session: Session | None = None
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        self.peer = getattr(transport.getPeer(), "host", "")
+        self.outbox = Outbox(
+            self.factory.turn, transport, _direct(transport), lambda: self._dismiss(Disconnect.SLOW_CONSUMER)
+        )
+        if self.peer:
+            transport.setTcpNoDelay(True)
+        self._connectionMade()
+        self.trafficStats = _STATS
+        self.factory.pipes[self] = None
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            self._dataReceived(data)
+        except Disconnected:
+            pass
+        except Exception:
+            _log.failure("A WebSocket session failed unexpectedly")
+            self._dismiss(Disconnect.SERVER_ERROR)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connectionLost(reason)  # type: ignore[arg-type]
+        self.outbox.abandon()
+        self.factory.pipes.pop(self, None)
+        session, self.session = self.session, None
+        if session is not None:
+            session.lost()
+        # each holds a reference to this object: a cycle that only a full collection would break
+        self.is_open = self.is_closed = None
+
+    # what Autobahn calls
+
+    def onConnect(self, request: ConnectionRequest) -> str | None:
+        query = {name: values[0] for name, values in request.params.items()}
+        address = self.factory.address_of(self.peer or "", request.headers)
+        handshake = Handshake(address, request.path, query, request.headers, tuple(request.protocols))
+        try:
+            accept: Accept | None = self.factory.routes.get(request.path)
+            if accept is None:
+                raise Denied(404, json.encode({"success": False, "error": "NOT_FOUND", "message": "No such path"}))
+            accepted = accept(self, handshake)
+        except Denied as denied:
+            self._denial = denied
+            raise ConnectionDeny(denied.status) from None
+        self.session = accepted.session
+        return accepted.subprotocol
+
+    _denial: Denied | None = None
+
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        """Refuse a handshake: Autobahn's reasons hold parts of the request, which belong in no status line."""
+        denial = self._denial
+        body = denial.body if denial else json.encode({"success": False, "error": "BAD_HANDSHAKE", "message": reason})
+        headers = [*(responseHeaders or ()), *(denial.headers if denial else ())]
+        lines = [f"HTTP/1.1 {code} {HTTPStatus(code).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
+        self.sendData("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    def _onOpen(self) -> None:
+        for name in _HANDSHAKE_LEFTOVERS:
+            self.__dict__.pop(name, None)
+        if self.session is not None:
+            self.session.opened()
+
+    def onMessageEnd(self) -> None:
+        if not self.failedByMe and self.session is not None:
+            chunks = self.message_data
+            payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if self.message_is_binary:
+                self.session.binary(payload)
+            elif _is_utf8(payload):
+                self.session.text(payload)
+            else:
+                self._invalid_payload("not valid UTF-8")
+        self.message_data = None
+
+    def onPong(self, payload: bytes) -> None:
+        if self.session is not None:
+            self.session.heard()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """The session learns it from :meth:`connectionLost`."""
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Everything that Autobahn sends goes through the outbox too, so that nothing overtakes."""
+        if self.outbox.shut:
+            self.transport.write(data)
+        else:
+            self.outbox.push(Frame(data))
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        self.outbox.close()
+        if abort and hasattr(self.transport, "abortConnection"):
+            self.transport.abortConnection()
+            return
+        self.transport.loseConnection()
+        self.factory.wheel.after(LINGER, self._cut)
+
+    def _cut(self) -> None:
+        if self in self.factory.pipes:
+            self.transport.abortConnection()
+
+    # what sessions call
+
+    def send_text(self, payload: bytes) -> None:
+        """Send one text message to this client alone."""
+        self.outbox.push(Frame(text_message(payload)))
+
+    def ping(self) -> None:
+        self.outbox.push(_PING)
+
+    def finish(self, reason: Disconnect) -> None:
+        """Close the WebSocket after what is queued; the client sees the reason's code."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=reason.code, reasonUtf8=reason.reason.encode())
+        elif self.state == self.STATE_CONNECTING:
+            self.dropConnection(abort=False)
+
+    def _dismiss(self, reason: Disconnect) -> None:
+        if self.session is None:
+            self.finish(reason)
+        else:
+            self.session.dismiss(reason)
+
+
+_PING: Final = Frame(b"\x89\x00")
+_HANDSHAKE_LEFTOVERS: Final = (
+    "_denial",
+    "_wskey",
+    "http_headers",
+    "http_request_data",
+    "http_request_host",
+    "http_request_params",
+    "http_request_path",
+    "http_request_uri",
+    "http_response_data",
+    "http_status_line",
+    "send_queue",
+    "utf8validator",
+    "websocket_extensions",
+    "websocket_extensions_in_use",
+    "websocket_origin",
+    "websocket_protocols",
+)
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _direct(transport: Any) -> Callable[[bytes], int] | None:
+    """The socket's ``send``, where bytes may bypass the transport: plain TCP and unix sockets, not TLS."""
+    if isinstance(transport, tcp.Connection) and not transport.TLS:
+        send: Callable[[bytes], int] = transport.socket.send
+        return send
+    return None
+
+
+class Gate(WebSocketServerFactory):
+    """Autobahn's factory, with our protocol and the routes of the WebSocket paths.
+
+    :param max_payload: bytes of one message; over it the connection is closed with 1009 before it is read whole.
+    :param address_of: the client's address, from the peer's and the request's headers.
+
+    :ivar routes: path → who makes the session.
+    :ivar pipes: every WebSocket that is not gone yet.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        *,
+        turn: Turn,
+        wheel: Wheel,
+        max_payload: int,
+        address_of: Callable[[str, Mapping[str, str]], str],
+    ) -> None:
+        super().__init__(reactor=reactor, server="")
+        self.turn = turn
+        self.wheel = wheel
+        self.address_of = address_of
+        self.routes: dict[str, Accept] = {}
+        self.pipes: dict[Pipe, None] = {}
+        self.setProtocolOptions(
+            webStatus=False,
+            utf8validateIncoming=False,
+            maxFramePayloadSize=max_payload,
+            maxMessagePayloadSize=max_payload,
+            failByDrop=False,
+            echoCloseCodeReason=True,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=LINGER,
+        )
+        options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
+        options["perMessageCompressionAccept"] = staticmethod(_no_compression)
+        protocol: Any = type("Pipe", (Pipe,), options)
+        self.protocol = protocol
+
+    def dismiss_all(self, reason: Disconnect) -> None:
+        """End every session."""
+        for pipe in tuple(self.pipes):
+            pipe._dismiss(reason)
+
+    def abort_all(self) -> None:
+        """Cut what has not ended by itself."""
+        for pipe in tuple(self.pipes):
+            pipe.transport.abortConnection()
+
+
+def _no_compression(offers: object) -> None:
+    """permessage-deflate is not negotiated."""
