@@ -23,10 +23,8 @@ def bare(token: object) -> str | None:
     """A token as clients send it, with or without ``Bearer ``; ``None`` where there is none."""
     if not isinstance(token, str):
         return None
-    token = token.strip()
-    if token[:7].lower() == "bearer ":
-        token = token[7:].strip()
-    return token or None
+    scheme, _, rest = token.strip().partition(" ")
+    return (rest.strip() if scheme.lower() == "bearer" else token.strip()) or None
 
 
 class JWTVerifier:

@@ -35,7 +35,7 @@ def check_config(env_file: Path | None, as_json: bool) -> None:
     sys.exit(check.run(os.environ, env_file or find_env_file(), sys.stdout, sys.stderr, as_json))
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:

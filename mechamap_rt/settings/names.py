@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 
 from mechamap_rt.settings.faults import plain
@@ -21,6 +22,10 @@ FAMILIES = (
 """Beginnings that are this server's: an unknown name with one of them is worth a warning."""
 
 _FOREIGN = ("PM2_",)
+
+# Names of others in our families: OpenSSL's, systemd's, and what Kubernetes and Docker say about a service
+# that happens to be called "redis" or "db".
+_OTHERS = re.compile(r"SSL_CERT_(FILE|DIR)|LOG_NAMESPACE|[A-Z_]+_(SERVICE_(HOST|PORT\w*)|PORT_[0-9]+_\w+)", re.ASCII)
 _LONGEST = 64
 
 
@@ -33,10 +38,12 @@ def strangers(environment: Iterable[str], file: Iterable[str]) -> Iterator[str]:
     """Warnings about unknown names.
 
     The file is this server's own, so that there a near miss of any known name counts; the environment is
-    shared with everything else, so that there only the families do.
+    shared with everything else, so that there only the families do, without what is known to be others'.
     """
     own = set(file)
     for name in sorted({*environment, *own} - KNOWN):
+        if name not in own and _OTHERS.fullmatch(name):
+            continue
         near = difflib.get_close_matches(name[:_LONGEST], sorted(KNOWN), n=1, cutoff=0.6)
         close = difflib.SequenceMatcher(None, name, near[0]).ratio() >= 0.8 if near else False
         if name.startswith(FAMILIES) or (name in own and close):

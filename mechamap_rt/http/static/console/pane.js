@@ -37,7 +37,7 @@ export class Pane {
     if (!socketio) {
       const option = parts.protocol.options[1];
       option.disabled = true;
-      option.textContent += ' (client not shipped)';
+      option.textContent += ' (client not built: make bundle)';
     }
 
     this.#log = new EventLog(parts.log, () => this.#drawLatency());

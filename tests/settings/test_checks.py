@@ -1,0 +1,143 @@
+"""What must hold between settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mechamap_rt.settings import Cluster, SettingsError, load
+
+PRODUCTION = {
+    "NODE_ENV": "production",
+    "CORS_ORIGIN": "https://mechamap.com",
+    "JWT_SECRET": "j" * 32,
+    "LARAVEL_API_KEY": "l" * 16,
+    "ADMIN_KEY": "a" * 16,
+}
+
+
+def faulty(**environ: str) -> list[str]:
+    """The names that stop the start, in order; empty when nothing does."""
+    try:
+        load(environ, None)
+    except SettingsError as error:
+        return [fault.name for fault in error.faults]
+    return []
+
+
+def warned(**environ: str) -> list[str]:
+    return [warning.split()[0] for warning in load(environ, None).warnings]
+
+
+def test_production_needs_its_secrets() -> None:
+    assert faulty(**PRODUCTION) == []
+    assert faulty(NODE_ENV="production") == ["LARAVEL_API_KEY", "JWT_SECRET", "ADMIN_KEY"]
+    for name in ("JWT_SECRET", "LARAVEL_API_KEY", "ADMIN_KEY"):
+        assert faulty(**PRODUCTION | {name: PRODUCTION[name][1:]}) == [name]
+
+
+def test_a_short_secret_is_remarked_in_development() -> None:
+    assert warned(JWT_SECRET="short") == ["JWT_SECRET"]
+
+
+@pytest.mark.parametrize(
+    ("name", "on", "off"),
+    [
+        ("DEMO_ENABLED", "true", "false"),
+        ("DISABLE_AUTH", "yes", "no"),
+        ("MOCK_USER_ID", "1", ""),
+        ("MOCK_USER_ROLE", "admin", ""),
+        ("MOCK_LARAVEL_API", "1", "0"),
+    ],
+)
+def test_development_switches_are_refused_in_production(name: str, on: str, off: str) -> None:
+    assert faulty(**PRODUCTION | {name: on}) == [name]
+    assert faulty(**PRODUCTION | {name: off}) == []
+    assert faulty(**{name: on}) == []
+
+
+def test_nothing_is_said_about_the_mode_when_it_is_not_known() -> None:
+    assert faulty(NODE_ENV="prodution", DISABLE_AUTH="1") == ["NODE_ENV"]
+
+
+def test_tls_needs_its_files(tmp_path: Path) -> None:
+    there, missing = tmp_path / "cert.pem", tmp_path / "key.pem"
+    there.touch()
+    assert faulty(SSL_ENABLED="true") == ["SSL_CERT_PATH", "SSL_KEY_PATH"]
+    assert faulty(SSL_ENABLED="true", SSL_CERT_PATH=str(there), SSL_KEY_PATH=str(missing)) == ["SSL_KEY_PATH"]
+    assert faulty(SSL_ENABLED="true", SSL_CERT_PATH=str(there), SSL_KEY_PATH=str(there)) == []
+    assert faulty(SSL_ENABLED="false", SSL_CERT_PATH=str(missing)) == []
+
+
+def test_the_manhole_needs_keys(tmp_path: Path) -> None:
+    keys = tmp_path / "authorized_keys"
+    keys.touch()
+    assert faulty(MANHOLE_ENABLED="1") == ["MANHOLE_AUTHORIZED_KEYS"]
+    assert faulty(MANHOLE_ENABLED="1", MANHOLE_AUTHORIZED_KEYS=str(tmp_path)) == ["MANHOLE_AUTHORIZED_KEYS"]
+    assert faulty(MANHOLE_ENABLED="1", MANHOLE_AUTHORIZED_KEYS=str(keys)) == []
+
+
+def test_workers() -> None:
+    assert faulty(CLUSTER_WORKERS_MIN="4", CLUSTER_WORKERS_MAX="2") == ["CLUSTER_WORKERS_MIN"]
+    assert faulty(CLUSTER_WORKERS="5", CLUSTER_WORKERS_MAX="4") == ["CLUSTER_WORKERS"]
+    assert faulty(CLUSTER_WORKERS="1", CLUSTER_WORKERS_MIN="2") == ["CLUSTER_WORKERS"]
+    assert faulty(CLUSTER_WORKERS="auto", CLUSTER_WORKERS_MIN="2", CLUSTER_WORKERS_MAX="2") == []
+    # A check that needs a faulty value says nothing.
+    assert faulty(CLUSTER_WORKERS_MIN="4", CLUSTER_WORKERS_MAX="x") == ["CLUSTER_WORKERS_MAX"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        (Cluster(), (1, 1, 1)),
+        (Cluster(enabled=False, workers=3, workers_max=9), (1, 1, 1)),
+        (Cluster(enabled=True), (4, 4, 4)),
+        (Cluster(enabled=True, workers=3), (3, 3, 3)),
+        (Cluster(enabled=True, workers=3, workers_max=6), (3, 3, 6)),
+        (Cluster(enabled=True, workers=3, workers_min=2), (2, 3, 3)),
+        (Cluster(enabled=True, workers_max=2), (2, 2, 2)),
+        (Cluster(enabled=True, workers_min=6), (6, 6, 6)),
+        (Cluster(enabled=True, workers_min=1, workers_max=8), (1, 4, 8)),
+    ],
+)
+def test_worker_range(cluster: Cluster, expected: tuple[int, int, int]) -> None:
+    assert cluster.worker_range(4) == expected
+
+
+def test_outbox() -> None:
+    assert faulty(OUTBOX_SOFT_LIMIT="1m") == ["OUTBOX_HARD_LIMIT"]
+    assert faulty(OUTBOX_SOFT_LIMIT="1m", OUTBOX_HARD_LIMIT="2m") == []
+
+
+def test_database() -> None:
+    assert faulty(DB_HOST="db") == ["DB_NAME", "DB_USER"]
+    assert faulty(DB_HOST="db", DB_NAME="n", DB_USER="u") == []
+    assert faulty(DB_READ_HOST="a,b", DB_WRITE_HOST="c") == ["DB_READ_HOST", "DB_WRITE_HOST"]
+    assert faulty(DB_HOST="not a host", DB_READ_HOST="a") == ["DB_HOST"]
+
+
+def test_the_site_is_needed_to_ask_it() -> None:
+    assert faulty(AUTH_BACKEND="laravel", CHANNEL_AUTH="laravel") == ["AUTH_BACKEND", "CHANNEL_AUTH"]
+    assert faulty(AUTH_BACKEND="laravel", LARAVEL_API_URL="https://mechamap.com") == []
+
+
+def test_cors() -> None:
+    assert faulty(CORS_ORIGIN="*", CORS_CREDENTIALS="true") == []
+    assert faulty(**PRODUCTION | {"CORS_ORIGIN": "*"}) == []
+    assert faulty(**PRODUCTION | {"CORS_ORIGIN": "*", "CORS_CREDENTIALS": "true"}) == ["CORS_ORIGIN"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "first"),
+    [
+        ({"CLUSTER_WORKERS": "3"}, ["CLUSTER_WORKERS"]),
+        ({"CLUSTER_WORKERS": "3", "CLUSTER_ENABLED": "true"}, []),
+        ({"REDIS_ADAPTER_ENABLED": "true"}, ["REDIS_ADAPTER_ENABLED"]),
+        ({"REDIS_ADAPTER_ENABLED": "true", "REDIS_HOST": "redis"}, []),
+        ({"REDIS_CLUSTER_NODES": "a:1", "REDIS_DB": "1"}, ["REDIS_DB"]),
+        ({"LARAVEL_BROADCAST_ALLOW_FROM": "0.0.0.0/0"}, ["LARAVEL_BROADCAST_ALLOW_FROM"]),
+    ],
+)
+def test_remarks(environ: dict[str, str], first: list[str]) -> None:
+    assert warned(**environ) == first
