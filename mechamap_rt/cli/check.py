@@ -57,8 +57,8 @@ def render_check(outcome: Loaded | SettingsError, stdout: TextIO, stderr: TextIO
 
 
 def _print(lines: Iterable[str], stream: TextIO) -> None:
-    for line in lines:
-        print(_fit(line, stream), file=stream)
+    # One write: "--check | head" must not end in a traceback.
+    stream.write("".join(f"{_fit(line, stream)}\n" for line in lines))
 
 
 def _fit(text: str, stream: TextIO) -> str:

@@ -50,7 +50,7 @@ def status(page: Page, side: str) -> Locator:
 
 
 def choose(page: Page, side: str, protocol: str) -> None:
-    if protocol == "socketio" and page.locator("option[value=socketio]:disabled").count():
+    if protocol == "socketio" and page.locator("option[value=socketio][disabled]").count():
         pytest.fail("the server ships no socket.io-client: `make bundle` builds it in", pytrace=False)
     page.get_by_test_id(f"{side}-protocol").select_option(protocol)
 

@@ -56,7 +56,9 @@ export class SocketIoLink {
   }
 
   #start(io, token) {
-    const socket = io({ path: '/socket.io/', transports: this.#transports, auth: { token }, query: { token }, forceNew: true });
+    // auth is asked again at every reconnect, and comes before the query
+    const auth = (give) => this.#token().catch(() => token).then((fresh) => give({ token: fresh }));
+    const socket = io({ path: '/socket.io/', transports: this.#transports, auth, query: { token }, forceNew: true });
     this.#socket = socket;
     socket.on('connect', () => this.#listener.state('connecting', 'Joined; waiting for “connected” …'));
     socket.on('connect_error', (error) => this.#refused(error));
