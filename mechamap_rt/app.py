@@ -66,7 +66,9 @@ class Realtime(Service):
         self._say = say
         self._listening: IListeningPort | None = None
         self.failed = False
-        self.turn = Turn(reactor, settings.limits.outbox_soft_limit, settings.limits.outbox_hard_limit)
+        # one message of the largest size must not cost a client its connection, whatever the limits
+        hard = max(settings.limits.outbox_hard_limit, settings.ws.max_http_buffer_size)
+        self.turn = Turn(reactor, settings.limits.outbox_soft_limit, hard)
         self.wheel = Wheel(reactor)
         self.database = SQLiteDatabase(reactor, settings.database.sqlite_path)
         self.node = Node(MemoryBus(), base36(int(time.time() * 1000) % 36**5))
@@ -254,7 +256,7 @@ def features(settings: Settings) -> dict[str, Any]:
         "websocket": True,
         "transports": list(settings.ws.transports),
         "cluster": settings.cluster.enabled,
-        "redis": bool(settings.redis.host) and settings.redis.adapter_enabled,
+        "redis": settings.redis.configured and settings.redis.adapter_enabled,
         "database": "mysql" if settings.database.host else "embedded",
         "tls": settings.tls.enabled,
         "compression": settings.http.compression_enabled,

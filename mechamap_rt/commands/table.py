@@ -113,9 +113,7 @@ class ClientCommands:
         """Others in the presence channels of this connection hear of it."""
         activity = data.get("activity") if isinstance(data, dict) else data
         if activity is not None and (not isinstance(activity, str) or len(activity) > MAX_ACTIVITY):
-            raise ClientFault(
-                Code.VALIDATION_ERROR, f"A string of at most {MAX_ACTIVITY} characters", field="activity"
-            )
+            raise ClientFault(Code.VALIDATION_ERROR, f"A string of at most {MAX_ACTIVITY} characters", field="activity")
         payload = {"userId": connection.identity.user_id, "activity": activity, "timestamp": self._now()}
         for names in tuple(connection.subscriptions.values()):
             channel = next((c for c in map(channels.parse, names) if c.presence), None)

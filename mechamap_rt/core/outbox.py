@@ -169,19 +169,26 @@ class Outbox:
     def push(self, frame: Frame) -> None:
         """Queue ``frame`` for the end of this turn; under pressure it may be dropped, or close the connection."""
         queued = self.queued + frame.size
-        if queued > self._soft and not self._fits(frame, queued):
-            return
+        if queued > self._soft:
+            if not self._fits(frame):
+                return
+            queued = self.queued + frame.size
         self.queued = queued
         self._pending.append(frame)
         if not self._scheduled:
             self._scheduled = True
             self._turn.add(self)
 
-    def _fits(self, frame: Frame, queued: int) -> bool:
+    def _fits(self, frame: Frame) -> bool:
         """Over the soft limit: may ``frame`` still be appended? Otherwise it has been dealt with here."""
-        stats = self._turn.stats
         if self.shut:
             return False
+        if not self._stalled:
+            # much in one turn, for a client that may well be reading: see what the kernel takes before judging it
+            self.flush()
+            if not self._stalled:
+                return True
+        stats = self._turn.stats
         if frame.delivery is _VOLATILE:
             stats.dropped += 1
             return False
@@ -195,7 +202,7 @@ class Outbox:
                 self._pending[at] = frame
                 stats.coalesced += 1
                 return False
-        if queued > self._turn.hard:
+        if self.queued + frame.size > self._turn.hard:
             self._spill()
             return False
         if frame.delivery is _STATE:

@@ -40,9 +40,7 @@ class Route:
 
     def __post_init__(self) -> None:
         parts = re.split(r"<(\w+)>", self.pattern)
-        text = "".join(
-            f"(?P<{part}>{_SHAPES[part]})" if at % 2 else re.escape(part) for at, part in enumerate(parts)
-        )
+        text = "".join(f"(?P<{part}>{_SHAPES[part]})" if at % 2 else re.escape(part) for at, part in enumerate(parts))
         object.__setattr__(self, "regex", re.compile(text))
 
     def allow(self) -> str:

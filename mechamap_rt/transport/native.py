@@ -219,9 +219,7 @@ class NativeSession:
     def _pong(self, request: native.Request) -> dict[str, Any]:
         return {"timestamp": json.timestamp(self._door.lobby.clock())}
 
-    def _error(
-        self, ident: int | str | None, code: Code, message: str, extra: dict[str, Any] | None = None
-    ) -> None:
+    def _error(self, ident: int | str | None, code: Code, message: str, extra: dict[str, Any] | None = None) -> None:
         members = {"code": code, "error": message} | (extra or {})
         members["timestamp"] = json.timestamp(self._door.lobby.clock())
         self._pipe.send_text(native.error(ident, members))

@@ -49,7 +49,9 @@ def test_ids_that_are_none(user_id: Any) -> None:
     assert refusal(token(GOOD | {"userId": user_id})) == "Invalid token"
 
 
-@pytest.mark.parametrize("permissions", [None, [], ["other"], "receive_notifications", {"receive_notifications": 1}, [7]])
+@pytest.mark.parametrize(
+    "permissions", [None, [], ["other"], "receive_notifications", {"receive_notifications": 1}, [7]]
+)
 def test_without_the_permission_nobody_comes_in(permissions: Any) -> None:
     assert refusal(token(GOOD | {"permissions": permissions})) == "Insufficient permissions"
 
@@ -81,7 +83,15 @@ def test_garbage_is_refused_and_nothing_else(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("given_", "expected"),
-    [("abc", "abc"), ("Bearer abc", "abc"), ("bearer  abc ", "abc"), ("", None), ("Bearer ", None), (None, None), (5, None)],
+    [
+        ("abc", "abc"),
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("", None),
+        ("Bearer ", None),
+        (None, None),
+        (5, None),
+    ],
 )
 def test_with_and_without_bearer(given_: Any, expected: str | None) -> None:
     assert bare(given_) == expected

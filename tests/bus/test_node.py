@@ -58,7 +58,7 @@ class NodeTests(SynchronousTestCase):
         self.assertRegex(message["publication"], "^n-")
 
     def test_two_names_of_one_resource_are_one_subscription(self) -> None:
-        connection, wire = self.connect("a")
+        connection, _ = self.connect("a")
         self.node.subscribe(connection, channels.parse("private-user.5"))
         self.node.subscribe(connection, channels.parse("user.5"))
         self.assertEqual(self.publish("user.5"), 1)
@@ -112,7 +112,7 @@ class NodeTests(SynchronousTestCase):
     def test_connections_of_a_user(self) -> None:
         first, _ = self.connect("a", 5)
         second, _ = self.connect("b", 5)
-        third, _ = self.connect("c", 6)
+        self.connect("c", 6)
         self.assertEqual(self.node.connections_of(5), (first, second))
         self.node.leave(first)
         self.assertEqual(self.node.connections_of(5), (second,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -65,10 +66,8 @@ class Member:
     def take(self) -> list[bytes]:
         """What has arrived, without waiting."""
         self.socket.setblocking(False)
-        try:
+        with contextlib.suppress(BlockingIOError):
             self.buffer += self.socket.recv(262_144)
-        except BlockingIOError:
-            pass
         return self.messages()
 
     def messages(self) -> list[bytes]:
@@ -125,7 +124,9 @@ class Crowd:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._selector.close()
         for member in self.members:
             member.socket.close()

@@ -223,7 +223,9 @@ class DispatchTests(Case):
         self.assertIsNone(self.ask(mine, "user_activity", {"activity": "reading"}).fault)
         self.clock.advance(0)
         self.assertEqual(wire.sent.count(b'"user_activity",{"userId":5,"activity":"reading"'), 1)
-        self.assertEqual(self.ask(mine, "user_activity", {"activity": "x" * 999}).payload["details"]["field"], "activity")
+        self.assertEqual(
+            self.ask(mine, "user_activity", {"activity": "x" * 999}).payload["details"]["field"], "activity"
+        )
 
 
 class TypingTests(Case):

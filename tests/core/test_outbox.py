@@ -48,6 +48,15 @@ class OutboxTests(SynchronousTestCase):
         wire.drain()
         self.assertEqual(wire.sent, b"abc")
 
+    def test_a_reading_client_may_get_any_amount_in_one_turn(self) -> None:
+        wire = Wire()
+        outbox, overflows = make_outbox(self.clock, wire, soft=100, hard=300)
+        for _ in range(50):
+            outbox.push(Frame(b"d" * 90, VOLATILE))
+        outbox.push(Frame(b"e" * 5000))
+        self.clock.advance(0)
+        self.assertEqual((len(wire.sent), overflows), (50 * 90 + 5000, []))
+
     def test_over_the_soft_limit_volatile_is_dropped_and_durable_kept(self) -> None:
         wire = Wire(room=0)
         outbox, _ = make_outbox(self.clock, wire, soft=100, hard=1000)
@@ -61,6 +70,8 @@ class OutboxTests(SynchronousTestCase):
     def test_over_the_soft_limit_only_the_newest_state_of_a_key_leaves(self) -> None:
         wire = Wire(room=0)
         outbox, overflows = make_outbox(self.clock, wire, soft=100, hard=300)
+        outbox.push(Frame(b"<"))
+        self.clock.advance(0)
         outbox.push(Frame(b"s0 ", STATE, "likes"))
         outbox.push(Frame(b"d" * 100))
         for number in range(500):
@@ -68,7 +79,7 @@ class OutboxTests(SynchronousTestCase):
             outbox.push(Frame(b"t%d " % number, STATE, "views"))
         self.clock.advance(0)
         wire.drain()
-        self.assertEqual(wire.sent, b"s499 " + b"d" * 100 + b"t499 ")
+        self.assertEqual(wire.sent, b"<s499 " + b"d" * 100 + b"t499 ")
         self.assertEqual((overflows, outbox.queued), ([], 0))
 
     def test_coalescing_goes_on_while_the_peer_does_not_read(self) -> None:

@@ -245,7 +245,7 @@ def test_a_restart_is_explained_and_survived(page: Page) -> None:
     connect(page, "left")
     subscribe(page, "left", "thread.1")
 
-    connection().close(code=1012, reason="service restart")
+    connection().close(code=1012, reason="service_restart")
 
     expect(status(page, "left")).to_contain_text("Closed 1012: service restart. Trying again in")
     expect(status(page, "left")).to_have_attribute("data-state", "connected")

@@ -16,8 +16,35 @@ NAMES = (
     st.sampled_from(sorted(KNOWN)) | st.text(max_size=20) | st.builds(str.__add__, st.sampled_from(FAMILIES), st.text())
 )
 LIKELY = st.sampled_from(
-    "|0|1|-1|2e6|1e999|nan|inf|true|off|auto|none|*|10m|2048M|24h| |production|development|https://a.vn|"
-    "http://u:p@[::1|a:1,b:2|10.0.0.0/8|::1|laravel|/|,".split("|")
+    [
+        "",
+        "0",
+        "1",
+        "-1",
+        "2e6",
+        "1e999",
+        "nan",
+        "inf",
+        "true",
+        "off",
+        "auto",
+        "none",
+        "*",
+        "10m",
+        "2048M",
+        "24h",
+        " ",
+        "production",
+        "development",
+        "https://a.vn",
+        "http://u:p@[::1",
+        "a:1,b:2",
+        "10.0.0.0/8",
+        "::1",
+        "laravel",
+        "/",
+        ",",
+    ]
 )
 TEXTS = LIKELY | st.text() | st.text(st.characters(codec=None, categories=["Cs", "Cc", "Nd", "P"]), max_size=10)
 ENVIRONMENTS = st.dictionaries(NAMES, TEXTS, max_size=25)

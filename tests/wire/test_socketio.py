@@ -14,7 +14,12 @@ from mechamap_rt.wire.socketio import PacketType, SocketIOError
 names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20).filter(
     lambda name: name not in socketio.RESERVED
 )
-plain = st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**31), 2**31)
+    | st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+)
 arguments = st.lists(plain | st.dictionaries(st.text("abc", max_size=3), plain, max_size=3), max_size=3)
 namespaces = st.sampled_from(("/", "/admin", "/a/b"))
 idents = st.none() | st.integers(0, 10**15)
@@ -48,7 +53,7 @@ def test_acknowledgements_both_ways(args: list[Any], namespace: str, ident: int)
     assert reference.packet.Packet(encoded_packet=raw.decode()).data == args
 
 
-@given(st.binary(max_size=100) | st.text("0123456789-,/[]{}\"ab\\", max_size=60).map(str.encode))
+@given(st.binary(max_size=100) | st.text('0123456789-,/[]{}"ab\\', max_size=60).map(str.encode))
 def test_garbage_is_a_protocol_error_and_nothing_else(raw: bytes) -> None:
     try:
         packet = socketio.decode(raw)

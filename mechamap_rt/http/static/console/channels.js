@@ -41,7 +41,7 @@ export class Channels {
   disconnected() {
     this.#link = null;
     for (const [name, chip] of [...this.#chips]) {
-      if (chip.own) this.#set(name, 'idle', { own: false });
+      if (chip.own || chip.state === 'refused') this.#set(name, 'idle', { own: false });
       else if (chip.state === 'subscribed' || chip.state === 'asking') this.#set(name, 'wanted');
       if (!chip.suggested && chip.state === 'idle') this.#remove(name);
     }

@@ -115,7 +115,7 @@ export class NativeLink {
       return;
     }
     const { meaning, comeBack } = explain(code);
-    const said = reason && !meaning.startsWith(reason) ? `${meaning} – “${reason}”` : meaning;
+    const said = reason && !meaning.startsWith(reason.replaceAll('_', ' ')) ? `${meaning} – “${reason}”` : meaning;
     this.#comeBack(comeBack, `Closed ${code}: ${said}.`);
   }
 
