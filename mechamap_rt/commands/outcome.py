@@ -26,7 +26,7 @@ class Outcome:
         """What an acknowledgement callback gets."""
         if self.fault is None:
             return {"status": "success"} | self.payload
-        return self.payload | {"status": "error", "error": self.fault.message, "code": self.fault.code}
+        return {"code": self.fault.code} | self.payload | {"status": "error", "error": self.fault.message}
 
 
 def failure(fault: ClientFault, event: str, context: dict[str, Any], now: float) -> Outcome:
@@ -35,7 +35,9 @@ def failure(fault: ClientFault, event: str, context: dict[str, Any], now: float)
     :param event: ``error``, or the command's own error event, whose payload is then ``context`` and the error.
     """
     if event != "error":
-        return Outcome(event, context | {"error": fault.message, "code": fault.code}, fault)
+        # the contract knows one code for a refused re-authentication
+        code = Code.AUTH_FAILED if event == "authentication_error" else fault.code
+        return Outcome(event, context | {"error": fault.message, "code": code}, fault)
     details = dict(fault.details)
     if fault.field is not None:
         details["field"] = fault.field

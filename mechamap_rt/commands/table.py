@@ -75,7 +75,7 @@ class ClientCommands:
         except AuthRefused as refused:
             raise ClientFault(Code.AUTH_FAILED, str(refused)) from None
         if identity.user_id != connection.identity.user_id:
-            raise ClientFault(Code.AUTH_FAILED, "Authentication failed: Token of another user")
+            raise ClientFault(Code.INVALID_TOKEN, "Authentication failed: Token of another user")
         connection.identity = identity
         self._extend(connection)
         return Outcome(

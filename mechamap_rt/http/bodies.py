@@ -169,7 +169,13 @@ class Fields:
         if not 1 <= len(items) <= limit:
             self.fault(name, f"a list of 1 to {limit} objects is required")
             return []
-        return [Fields(bytes(item), f"{name}[{at}].") for at, item in enumerate(items)]
+        found = []
+        for at, item in enumerate(items):
+            try:
+                found.append(Fields(bytes(item), f"{self._prefix}{name}[{at}]."))
+            except HTTPFault as fault:
+                self.faults.extend(fault.details)
+        return found
 
 
 def _members(raw: bytes, name: str) -> dict[str, msgspec.Raw]:

@@ -135,5 +135,8 @@ class RealtimeChannel(http.HTTPChannel):
     def writeConnectionLost(self) -> None:
         """The answer to a refused request is out."""
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.refuse(HTTPFault(Error.HEADERS_TOO_LARGE, "A header line is too long").reply())
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(HTTPFault(Error.VALIDATION, "Malformed HTTP request").reply())

@@ -21,7 +21,7 @@ from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import AuthRefused, ClientFault, Code, Disconnect
 from mechamap_rt.transport.entrance import Credentials
-from mechamap_rt.transport.lobby import Lobby, Rejected
+from mechamap_rt.transport.lobby import Lobby, Rejected, new_id
 from mechamap_rt.wire import json, socketio
 from mechamap_rt.wire.socketio import Packet, PacketType
 
@@ -173,7 +173,7 @@ class SocketIOClient:
     def _reject(self, namespace: str, reason: Disconnect) -> None:
         """Let the client in just to tell it that it cannot stay, so that it stays away."""
         self._sockets.pop(namespace, None)
-        self._send(PacketType.CONNECT, namespace, json.encode({"sid": ""}))
+        self._send(PacketType.CONNECT, namespace, json.encode({"sid": new_id()}))
         self._farewell(namespace, "connection_rejected", {"reason": reason.reason, "message": reason.message})
         self._engine.finish(reason)
 

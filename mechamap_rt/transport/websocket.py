@@ -93,6 +93,22 @@ class Accepted(NamedTuple):
 Accept = Callable[["Pipe", Handshake], Accepted]
 
 
+class _Quiet:
+    """The part of Autobahn's log that is worth keeping.
+
+    It writes a line for every handshake that fails and every connection that ends, with parts of the request in them: what
+    a stranger sends must not fill, or forge, the log.
+    """
+
+    error = staticmethod(_log.error)
+    failure = staticmethod(_log.failure)
+
+    def trace(self, *args: object, **fields: object) -> None:
+        """Dropped, as the levels below."""
+
+    debug = info = warn = trace
+
+
 class Pipe(WebSocketServerProtocol):
     """One WebSocket. Autobahn speaks the protocol; :attr:`session` decides what is said.
 
@@ -101,6 +117,7 @@ class Pipe(WebSocketServerProtocol):
     """
 
     CONFIG_ATTRS: list[str] = []
+    log: Any = _Quiet()
     transport: Any
     factory: Any
     message_data: Any

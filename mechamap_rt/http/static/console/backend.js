@@ -81,14 +81,13 @@ export class Backend {
       return;
     }
     this.#busy = true;
-    const buttons = this.#form.querySelectorAll('button');
-    for (const button of buttons) button.setAttribute('aria-disabled', 'true'); // not disabled: the focus stays
-    this.#report('busy', count > 1 ? `Publishing ${count} …` : 'Publishing …');
+    // said only when it takes a while: painting it would be measured as latency
+    const slow = setTimeout(() => this.#report('busy', `Publishing ${count} …`), 250);
     const started = now();
     const answers = await this.#publish(message, count);
+    clearTimeout(slow);
     this.#summarise(answers, now() - started);
     this.#busy = false;
-    for (const button of buttons) button.removeAttribute('aria-disabled');
   }
 
   async #publish(message, count) {
