@@ -266,9 +266,7 @@ def test_the_log_is_bounded_and_its_newest_row_is_first(page: Page) -> None:
     opened(page)
     connect(page, "left")
     for number in range(230):
-        connection().send(
-            json.dumps({"type": "event", "channel": "thread.1", "event": f"e{number}", "data": {}})
-        )
+        connection().send(json.dumps({"type": "event", "channel": "thread.1", "event": f"e{number}", "data": {}}))
     expect(rows(page, "left", "e229")).to_have_count(1)
     every = page.get_by_test_id("left").get_by_test_id("row")
     expect(every).to_have_count(200)
