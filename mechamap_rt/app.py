@@ -32,6 +32,7 @@ from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.information import Information
 from mechamap_rt.http.keys import Keys
 from mechamap_rt.http.pages import pages
+from mechamap_rt.http.polling import PollingResource
 from mechamap_rt.http.publishing import Publishing
 from mechamap_rt.http.routing import Router
 from mechamap_rt.http.tree import Tree, make_site
@@ -40,6 +41,7 @@ from mechamap_rt.settings import Settings
 from mechamap_rt.storage.site import Site
 from mechamap_rt.storage.sqlite import SQLiteDatabase
 from mechamap_rt.transport.engineio import EngineDoor
+from mechamap_rt.transport.handshake import Origins
 from mechamap_rt.transport.lobby import Lobby
 from mechamap_rt.transport.native import NativeDoor
 from mechamap_rt.transport.port import Port
@@ -82,23 +84,31 @@ class Realtime(Service):
         lobby = self._lobby()
         settings = self._settings
         ws = settings.ws
-        engine = EngineDoor(
+        origins = Origins(settings.cors.origins, settings.cors.credentials)
+        self.engine = EngineDoor(
             lobby,
+            self.turn,
+            origins,
             ping_interval=ws.ping_interval,
             ping_timeout=ws.ping_timeout,
             connect_timeout=settings.limits.connection_timeout,
+            upgrade_timeout=ws.upgrade_timeout,
             max_payload=ws.max_http_buffer_size,
             transports=ws.transports,
+            namespaces=frozenset(("/", *ws.namespaces)),
         )
         heartbeat = settings.limits.heartbeat_interval
         native = NativeDoor(
             lobby,
+            origins,
             heartbeat=ws.ping_interval if heartbeat is None else heartbeat,
             ping_timeout=ws.ping_timeout,
             connect_timeout=settings.limits.connection_timeout,
         )
-        self.gate.routes.update({"/socket.io/": engine.accept, "/ws": native.accept})
-        site = make_site(self._reactor, self._tree(), ws.max_http_buffer_size)
+        self.gate.routes.update({"/socket.io/": self.engine.accept, "/ws": native.accept})
+        site = make_site(
+            self._reactor, self._tree(), self.engine, ws.max_http_buffer_size, settings.http.compression_enabled
+        )
         return Port(site, self.gate, self.wheel)
 
     def _lobby(self) -> Lobby:
@@ -158,7 +168,7 @@ class Realtime(Service):
             served |= {f"/console/{name}": page for name, page in console.items()}
             served |= {"/console": console["index.html"], "/console/": console["index.html"]}
             routes.append(demo.console_route(settings, time.time, bool(bundle)))
-        return Tree(served, Router(routes), self.gate)
+        return Tree(served, Router(routes), self.gate, PollingResource(self.engine, self.gate, keys.address))
 
     # life
 
@@ -207,6 +217,7 @@ class Realtime(Service):
         listening, self._listening = self._listening, None
         if listening is not None:
             await _finished(listening.stopListening())
+        self.engine.dismiss_all(Disconnect.RESTART)
         self.gate.dismiss_all(Disconnect.RESTART)
         self.turn.flush()
         deadline = self._reactor.seconds() + STOP_TIMEOUT
@@ -246,7 +257,8 @@ def _gate(reactor: IReactor, settings: Settings, turn: Turn, wheel: Wheel) -> Ga
         return client_address(peer, headers.get("x-forwarded-for"), trust.hops, networks)
 
     size = settings.ws.max_http_buffer_size
-    return Gate(reactor, turn=turn, wheel=wheel, max_payload=size, address_of=address_of)
+    deflate = settings.ws.permessage_deflate
+    return Gate(reactor, turn=turn, wheel=wheel, max_payload=size, address_of=address_of, deflate=deflate)
 
 
 def features(settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.core.outbox import Outbox, Turn
+from mechamap_rt.core.outbox import SocketOutbox, Turn
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.wire.socketio import EventEncoder
 
@@ -58,11 +58,11 @@ class Wire:
             self.producer.resumeProducing()
 
 
-def make_outbox(clock: Clock, wire: Wire, soft: int = 1000, hard: int = 4000) -> tuple[Outbox, list[str]]:
+def make_outbox(clock: Clock, wire: Wire, soft: int = 1000, hard: int = 4000) -> tuple[SocketOutbox, list[str]]:
     """An outbox that writes to ``wire``, and a list that tells when it overflowed."""
     overflows: list[str] = []
     turn = Turn(clock, soft, hard)
-    return Outbox(turn, wire, wire.send, lambda: overflows.append("overflow")), overflows
+    return SocketOutbox(turn, wire, wire.send, lambda: overflows.append("overflow")), overflows
 
 
 def make_connection(
@@ -76,7 +76,7 @@ def make_connection(
 ) -> tuple[Connection, Wire, list[Disconnect]]:
     """A connection, its wire, and the reasons it was ended for."""
     wire = wire or Wire()
-    outbox = Outbox(turn or Turn(clock), wire, wire.send, lambda: None)
+    outbox = SocketOutbox(turn or Turn(clock), wire, wire.send, lambda: None)
     ended: list[Disconnect] = []
     identity = Identity(user_id, f"User {user_id}", role, permissions=("receive_notifications",))
     connection = Connection(ident, identity, encoder or EventEncoder(), outbox, "127.0.0.1", 0.0, ended.append)

@@ -47,9 +47,7 @@ def list_scenarios() -> None:
 @click.option("--quick", is_flag=True, help="A few seconds that show that it works; no figure means much.")
 @click.option("--only", multiple=True, type=click.Choice(get_args(ServerName)), help="Only these servers.")
 @click.option("--json", "path", type=_FILE, help="Write everything measured to this file.")
-def run(
-    scenarios: tuple[str, ...], repeat: int, quick: bool, only: tuple[str, ...], path: Path | None
-) -> None:
+def run(scenarios: tuple[str, ...], repeat: int, quick: bool, only: tuple[str, ...], path: Path | None) -> None:
     """Measure SCENARIOS, or all of them.
 
     The npm peer is measured if it was installed with `npm ci --prefix bench/peer`. Ends with 1 if a
@@ -64,9 +62,7 @@ def run(
         contenders = [row for row in each.contenders if not only or row.server in only]
         if not contenders:
             continue
-        rows = run_scenario(
-            each, contenders=contenders, repeat=repeat, quick=quick, progress=_progress(noise, repeat)
-        )
+        rows = run_scenario(each, contenders=contenders, repeat=repeat, quick=quick, progress=_progress(noise, repeat))
         failed = failed or any(row.faults for row in rows)
         done.append(report.scenario_report(each, rows))
         report.show(done[-1], console)

@@ -42,19 +42,22 @@ def cpu_ns(pids: list[int]) -> int:
 
 
 def memory_bytes(pids: list[int]) -> int:
-    """Proportional set size of the processes: resident pages, shared ones divided among their sharers.
+    """Anonymous memory of the processes, pages shared among them counted once (``Pss_Anon``).
+
+    Pages of files are left out: they are not a connection's, and the share of a process in them changes whenever
+    another Python starts or ends anywhere on the machine.
 
     :raises BenchError: if a process is gone.
     """
-    return sum(_pss(pid) for pid in pids)
+    return sum(_anonymous(pid) for pid in pids)
 
 
-def _pss(pid: int) -> int:
+def _anonymous(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError as error:
         raise BenchError(f"process {pid} of the server is gone") from error
     for line in lines:
-        if line.startswith("Pss:"):
+        if line.startswith("Pss_Anon:"):
             return int(line.split()[1]) * 1024
-    raise BenchError(f"no Pss in /proc/{pid}/smaps_rollup")
+    raise BenchError(f"no Pss_Anon in /proc/{pid}/smaps_rollup")

@@ -194,11 +194,13 @@ def table(report: ScenarioReport) -> Table:
 
 
 def sentence(target: Verdict, unit: str) -> str:
-    """A target in words: what was aimed at, what was reached."""
+    """A target in words: what was aimed at, what was reached, and whether the repeats agree about it."""
     aim = f"{target.subject} ≤ {target.limit:g} " + (f"× {target.against}" if target.against else unit)
     if target.value is None:
         return f"{aim}: not measured"
     outcome = "met" if target.met else "not reached"
+    if target.value.low < target.limit < target.value.high:
+        outcome += ", within the spread"
     return f"{aim}: {_median(target.value)} ({_range(target.value)}), {outcome}"
 
 

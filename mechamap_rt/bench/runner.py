@@ -102,8 +102,7 @@ def run_scenario(
     raise_descriptor_limit()
     size = scenario.quick if quick else scenario.size
     rows = [
-        Row(contender=each.label, server=each.server, dialect=each.dialect, runs=[], faults=[])
-        for each in contenders
+        Row(contender=each.label, server=each.server, dialect=each.dialect, runs=[], faults=[]) for each in contenders
     ]
     for number in range(1, repeat + 1):
         for row, contender in zip(rows, contenders, strict=True):

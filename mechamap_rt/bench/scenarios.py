@@ -99,7 +99,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         load="idle",
         contenders=(MECHAMAP, NATIVE, NPM),
         targets=(Target("mechamap", None, 16.0), Target("mechamap-native", None, 12.0)),
-        size=Size(connections=5000, operations=0, warmup=50),
+        size=Size(connections=5000, operations=0, warmup=500),
         quick=replace(_QUICK, connections=100),
     ),
     Scenario(

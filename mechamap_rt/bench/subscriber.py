@@ -118,15 +118,15 @@ class SampledSubscriber(Subscriber):
 class Swarm:
     """The clients of one job.
 
-    :param job: the job; its secret signs a token for each user.
-    :param first_user: the id of the first client's user; every client is another user.
+    :param job: the job; its secret signs a token for each client, and each client is another user, from 1.
+    :param channel: what every client subscribes to; ``None`` to stay at its user's own.
     """
 
-    def __init__(self, job: Job, tally: Tally, *, channel: str | None, first_user: int = 1) -> None:
+    def __init__(self, job: Job, tally: Tally, *, channel: str | None) -> None:
         self._job = job
         self._tally = tally
         self._channel = channel
-        self._next_user = first_user
+        self._next_user = 1
         self._dialect = DIALECTS[job.dialect]
         self._clients: list[Subscriber] = []
         self.connect_us: array[int] = array("q")

@@ -7,6 +7,7 @@ everything behind it can still be dropped or replaced.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -19,27 +20,49 @@ from mechamap_rt.wire import websocket
 _VOLATILE: Final = DeliveryClass.VOLATILE
 _STATE: Final = DeliveryClass.STATE
 
+#: Bytes from which a message is compressed, for clients that negotiated it.
+DEFLATE_FROM: Final = 256
+
 
 class Frame:
-    """Bytes ready for the wire, shared by every connection they go to.
+    """One message ready for the wire, shared by every connection it goes to.
 
-    :ivar wire: the bytes.
-    :ivar delivery: what may happen to them under pressure.
+    :ivar payload: the message itself, for transports that frame it otherwise; empty for control frames.
+    :ivar wire: the message as a WebSocket frame.
+    :ivar delivery: what may happen to it under pressure.
     :ivar key: two ``STATE`` frames with the same key replace each other.
     """
 
-    __slots__ = ("delivery", "key", "size", "wire")
+    __slots__ = ("_deflated", "delivery", "key", "payload", "size", "wire")
 
-    def __init__(self, wire: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "") -> None:
+    def __init__(
+        self, wire: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "", payload: bytes = b""
+    ) -> None:
         self.wire = wire
         self.size = len(wire)
         self.delivery = delivery
         self.key = key
+        self.payload = payload
+        self._deflated: Frame | None = None
 
     @classmethod
     def text(cls, payload: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "") -> Frame:
         """One WebSocket text message."""
-        return cls(websocket.text_message(payload), delivery, key)
+        return cls(websocket.text_message(payload), delivery, key, payload)
+
+    @classmethod
+    def binary(cls, data: bytes, text: bytes) -> Frame:
+        """One WebSocket binary message; ``text`` is its form for transports that carry text only."""
+        return cls(websocket.binary_message(data), payload=text)
+
+    def deflated(self) -> Frame:
+        """The same message compressed (RFC 7692), made once for all; itself where that does not pay."""
+        if self._deflated is None:
+            text = self.wire[:1] == b"\x81" and len(self.payload) >= DEFLATE_FROM
+            wire = websocket.deflated_message(self.payload) if text else self.wire
+            shorter = len(wire) < self.size
+            self._deflated = Frame(wire, self.delivery, self.key, self.payload) if shorter else self
+        return self._deflated
 
 
 class OutboxStats:
@@ -123,36 +146,16 @@ class Transport(Protocol):
     def unregisterProducer(self) -> None: ...
 
 
-@implementer(IPushProducer)
-class Outbox:
-    """What waits to be written to one connection.
+class Outbox(ABC):
+    """What waits to be written to one client, and what happens when it is too much. How it is written, subclasses know.
 
-    :param transport: where to write.
-    :param send: the transport's own ``socket.send`` where bytes may bypass its buffer (plain TCP and unix sockets),
-        else ``None`` (TLS).
     :param overflow: called once, at the end of a turn, when more than the hard limit would wait.
     """
 
-    __slots__ = (
-        "_newest",
-        "_overflow",
-        "_pending",
-        "_scheduled",
-        "_send",
-        "_soft",
-        "_stalled",
-        "_transport",
-        "_turn",
-        "queued",
-        "shut",
-    )
+    __slots__ = ("_newest", "_overflow", "_pending", "_scheduled", "_soft", "_stalled", "_turn", "queued", "shut")
 
-    def __init__(
-        self, turn: Turn, transport: Transport, send: Callable[[bytes], int] | None, overflow: Callable[[], object]
-    ) -> None:
+    def __init__(self, turn: Turn, overflow: Callable[[], object]) -> None:
         self._turn = turn
-        self._transport = transport
-        self._send = send
         self._overflow = overflow
         self._soft = turn.soft
         self._pending: list[Frame] = []
@@ -163,8 +166,6 @@ class Outbox:
         self.shut = False
         #: Bytes that wait here, and the rest of the frame that the transport still holds.
         self.queued = 0
-        if send is None:
-            transport.registerProducer(self, True)
 
     def push(self, frame: Frame) -> None:
         """Queue ``frame`` for the end of this turn; under pressure it may be dropped, or close the connection."""
@@ -225,8 +226,44 @@ class Outbox:
         self.shut = True
         self._soft = -1
 
+    @abstractmethod
     def flush(self) -> None:
-        """Write what is queued."""
+        """Write what is queued, as far as the client takes it."""
+
+    def take(self) -> list[Frame]:
+        """What is queued; it is the caller's from now on."""
+        frames = self._pending
+        self._drop()
+        return frames
+
+    def abandon(self) -> None:
+        """Drop everything: the connection is gone."""
+        self._shut()
+        self._drop()
+        self._overflow = _nothing
+
+
+@implementer(IPushProducer)
+class SocketOutbox(Outbox):
+    """An outbox that writes WebSocket frames to a transport.
+
+    :param transport: where to write.
+    :param send: the transport's own ``socket.send`` where bytes may bypass its buffer (plain TCP and unix sockets),
+        else ``None`` (TLS).
+    """
+
+    __slots__ = ("_send", "_transport")
+
+    def __init__(
+        self, turn: Turn, transport: Transport, send: Callable[[bytes], int] | None, overflow: Callable[[], object]
+    ) -> None:
+        super().__init__(turn, overflow)
+        self._transport = transport
+        self._send = send
+        if send is None:
+            transport.registerProducer(self, True)
+
+    def flush(self) -> None:
         self._scheduled = False
         frames = self._pending
         if self._stalled or not frames:
@@ -271,6 +308,16 @@ class Outbox:
         self._transport.write(rest)
         self._transport.registerProducer(_WhenDrained(self), False)
 
+    def deflating(self) -> DeflatingOutbox:
+        """An outbox in the place of this one, for a client that has just negotiated permessage-deflate."""
+        if self._send is None:
+            self._transport.unregisterProducer()
+        other = DeflatingOutbox(self._turn, self._transport, self._send, self._overflow)
+        for frame in self.take():
+            other.push(frame)
+        self.abandon()
+        return other
+
     def close(self) -> None:
         """Hand everything that is queued to the transport, and take no more: the connection is about to end."""
         if not self.shut:
@@ -279,12 +326,6 @@ class Outbox:
         if self._pending:
             self._transport.write(b"".join([frame.wire for frame in self._pending]))
         self._drop()
-
-    def abandon(self) -> None:
-        """Drop everything: the connection is gone."""
-        self._shut()
-        self._drop()
-        self._overflow = _nothing
 
     # IPushProducer, for transports that must not be bypassed
 
@@ -299,6 +340,15 @@ class Outbox:
         self._stalled = True
 
 
+class DeflatingOutbox(SocketOutbox):
+    """The outbox of a client that negotiated permessage-deflate: frames are compressed once for all such clients."""
+
+    __slots__ = ()
+
+    def push(self, frame: Frame) -> None:
+        super().push(frame.deflated())
+
+
 @implementer(IPullProducer)
 class _WhenDrained:
     """Tells an outbox that its transport has written what it was lent.
@@ -308,7 +358,7 @@ class _WhenDrained:
 
     __slots__ = ("_outbox", "_registered")
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: SocketOutbox) -> None:
         self._outbox = outbox
         self._registered = False
 

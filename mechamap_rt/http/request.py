@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from zope.interface import implementer
 
+from mechamap_rt.http.express import COMPRESS_FROM
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
+from mechamap_rt.transport.websocket import direct
 
 _log = Logger()
 
@@ -26,11 +31,13 @@ class RealtimeRequest(server.Request):
     """One request.
 
     :ivar max_body: bytes of a body; a longer one is answered with 413 before it is read.
+    :ivar compress: gzip answers of over :data:`COMPRESS_FROM` bytes for clients that accept it.
     :ivar variables: what the path has in the places of its route's variables.
     """
 
     channel: RealtimeChannel
     max_body = 1_000_000
+    compress = False
     variables: Mapping[str, str] = MappingProxyType({})
     _received = 0
 
@@ -66,10 +73,19 @@ class RealtimeRequest(server.Request):
             self.channel.loseConnection()
         return reason
 
+    def header(self, name: str) -> str | None:
+        """The first value of a request header."""
+        values = self.requestHeaders.getRawHeaders(name)
+        return None if not values else values[0]
+
     def answer(self, reply: Reply) -> None:
-        """Write the whole answer; a client that is gone needs none."""
+        """Write the whole answer, compressed where that pays; a client that is gone needs none."""
         if self._disconnected:
             return
+        if self.compress and len(reply.body) >= COMPRESS_FROM and "gzip" in (self.header("accept-encoding") or ""):
+            extra = dict(reply.headers) | {"Content-Encoding": "gzip"}
+            extra["Vary"] = ", ".join(filter(None, (extra.get("Vary"), "Accept-Encoding")))
+            reply = replace(reply, body=gzip.compress(reply.body, 4, mtime=0), headers=extra)
         self.setResponseCode(reply.status)
         headers = self.responseHeaders
         headers.setRawHeaders(b"Content-Type", [reply.content_type.encode()])
@@ -94,9 +110,60 @@ class RealtimeChannel(http.HTTPChannel):
     _networkProducer: Any
     _refused = False
 
+    #: Bytes that may come on a connection whose GET waits in the express lane.
+    max_held: Final = 64 * 1024
+    _polling: Any = None
+    _held = b""
+
     def dataReceived(self, data: bytes) -> None:
-        if not self._refused:
-            super().dataReceived(data)
+        if self._refused:
+            return
+        if self._polling is not None:
+            self._held += data
+            if len(self._held) > self.max_held:
+                self.transport.abortConnection()
+            return
+        if not self.requests and not self._buffer and not self._dataBuffer:
+            poll = self.site.express.take(self, data)
+            if poll is not None:
+                return self._wait(poll)
+        super().dataReceived(data)
+
+    def _wait(self, poll: Any) -> None:
+        self.setTimeout(None)
+        self._polling = poll
+        poll.session.poll(poll)
+
+    def express_done(self, poll: Any, response: bytes) -> None:
+        """The answer to a GET that waited in the express lane."""
+        if self._polling is not poll:
+            return
+        self._polling = None
+        self.setTimeout(self.timeOut)
+        self._send(response)
+        if self._held:
+            held, self._held = self._held, b""
+            self.callLater(0, lambda: self.dataReceived(held))
+
+    def _send(self, response: bytes) -> None:
+        """Write, straight to the socket where nothing waits before it."""
+        transport = self.transport
+        send = direct(transport)
+        if send is not None and not transport.dataBuffer and not transport._tempDataBuffer:
+            try:
+                sent = send(response)
+            except OSError:
+                sent = 0
+            if sent == len(response):
+                return
+            response = response[sent:]
+        transport.write(response)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        poll, self._polling = self._polling, None
+        if poll is not None:
+            poll.session.poll_lost(poll)
+        super().connectionLost(reason)
 
     def lineReceived(self, line: bytes) -> None:
         if not self._refused:

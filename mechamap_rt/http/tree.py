@@ -10,12 +10,13 @@ from twisted.web.http import Request
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from mechamap_rt.http.express import Express
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.request import RealtimeChannel, RealtimeRequest
 from mechamap_rt.http.routing import Router
+from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.port import hand_over, is_upgrade
 from mechamap_rt.transport.websocket import Gate
-from mechamap_rt.wire import engineio
 
 #: Seconds that an idle HTTP connection is kept.
 IDLE_TIMEOUT = 65
@@ -25,16 +26,14 @@ class Tree(Resource):
     """Everything that HTTP reaches.
 
     :param pages: by path.
-    :param gate: whose routes are the WebSocket paths.
+    :param polling: serves ``/socket.io/``.
     """
 
-    def __init__(self, pages: Mapping[str, IResource], router: Router, gate: Gate) -> None:
+    def __init__(self, pages: Mapping[str, IResource], router: Router, gate: Gate, polling: IResource) -> None:
         super().__init__()
         self._router = router
         self._leaves: dict[bytes, IResource] = {path.encode(): page for path, page in pages.items()}
-        for path in gate.routes:
-            refusal = Reply(engineio.UNKNOWN_TRANSPORT.body(), 400) if path == "/socket.io/" else _UPGRADE_REQUIRED
-            self._leaves[path.encode()] = WebSocketPath(gate, refusal)
+        self._leaves |= {b"/socket.io/": polling, b"/socket.io": polling, b"/ws": WebSocketPath(gate)}
 
     def getChildWithDefault(self, path: bytes, request: RealtimeRequest) -> IResource:
         leaf: IResource = self._leaves.get(request.path, self._router)
@@ -49,21 +48,20 @@ _UPGRADE_REQUIRED = Reply(
 
 
 class WebSocketPath(Resource):
-    """A WebSocket path, asked for on a connection that has spoken HTTP before (a proxy's, say)."""
+    """The native protocol's path, asked for on a connection that has spoken HTTP before (a proxy's, say)."""
 
     isLeaf = True
 
-    def __init__(self, gate: Gate, refusal: Reply) -> None:
+    def __init__(self, gate: Gate) -> None:
         super().__init__()
         self._gate = gate
-        self._refusal = refusal
 
     def render(self, request: RealtimeRequest) -> Any:
         upgrade = request.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0]
         if request.method == b"GET" and is_upgrade(b"\r\nupgrade:" + upgrade + b"\r\n"):
             hand_over(request, self._gate)
         else:
-            request.answer(self._refusal)
+            request.answer(_UPGRADE_REQUIRED)
         return NOT_DONE_YET
 
 
@@ -71,6 +69,7 @@ class RealtimeSite(Site):
     """The factory of HTTP connections. Requests are counted by the metrics, not written to the log one by one."""
 
     protocol: Any = RealtimeChannel
+    express: Express
     displayTracebacks = False
     noisy = False
 
@@ -78,12 +77,15 @@ class RealtimeSite(Site):
         """No access log."""
 
 
-def make_site(reactor: IReactorTime, tree: Tree, max_body: int) -> Site:
+def make_site(reactor: IReactorTime, tree: Tree, door: EngineDoor, max_body: int, compress: bool) -> Site:
     """The factory of HTTP connections.
 
     :param max_body: bytes of a request's body.
+    :param compress: gzip longer answers for clients that accept it.
     """
-    request = type("RealtimeRequest", (RealtimeRequest,), {"max_body": max_body})
-    return RealtimeSite(
+    request = type("RealtimeRequest", (RealtimeRequest,), {"max_body": max_body, "compress": compress})
+    site = RealtimeSite(
         tree, requestFactory=request, parsePOSTFormSubmission=False, timeout=IDLE_TIMEOUT, reactor=reactor
     )
+    site.express = Express(door, compress)
+    return site

@@ -150,6 +150,18 @@ class Ws:
         ("websocket", "polling"),
         "The transports that clients may use.",
     )
+    permessage_deflate: bool = option(
+        "WS_PERMESSAGE_DEFLATE",
+        kinds.boolean,
+        False,
+        "Compress WebSocket messages for clients that offer it (each message once for all of them).",
+    )
+    namespaces: tuple[str, ...] = option(
+        "WS_NAMESPACES",
+        kinds.comma_list(kinds.matching(r"/[A-Za-z0-9_./-]{0,127}", "must be a path such as /admin")),
+        ("/",),
+        "The Socket.IO namespaces that exist; / always does.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

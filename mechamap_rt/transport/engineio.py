@@ -1,147 +1,330 @@
-"""Engine.IO sessions: handshake, heartbeat and closing; the messages are Socket.IO's."""
+"""Engine.IO sessions: handshake, heartbeat, upgrade and closing; the messages are Socket.IO's.
+
+A session begins over a WebSocket or over long polling, and may move from the second to the first. While it moves, what
+is sent goes on through polling; the client's ``UPGRADE`` packet is the moment at which everything that is still queued,
+and all that follows, goes to the WebSocket. So nothing is lost, doubled or reordered.
+"""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
 
 from twisted.logger import Logger
 
-from mechamap_rt.core.outbox import Outbox
+from mechamap_rt.core.outbox import Frame, Outbox, Turn
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
-from mechamap_rt.transport.entrance import Credentials, credentials, enter
+from mechamap_rt.transport.handshake import Denied, Handshake, Origins, credentials, enter
 from mechamap_rt.transport.lobby import Lobby, new_id
+from mechamap_rt.transport.polling import Poll, PollingOutbox
 from mechamap_rt.transport.socketio import SocketIOClient
-from mechamap_rt.transport.websocket import Accepted, Denied, Handshake, Pipe
+from mechamap_rt.transport.websocket import Accepted, Pipe
 from mechamap_rt.wire import engineio
-from mechamap_rt.wire.engineio import PacketType
+from mechamap_rt.wire.engineio import EngineIOError, Packet, PacketType, Refusal, Revision
 from mechamap_rt.wire.socketio import SocketIOError
 
 _log = Logger()
 
+#: Seconds for which a polling session that has ended keeps what its client should still be told.
+LINGER: Final = 10.0
+
+_PING: Final = Frame.text(b"2")
+#: Reasons after which a polling client is told nothing more: it is gone, or does not speak the protocol.
+_AT_ONCE: Final = frozenset((Disconnect.NORMAL, Disconnect.GOING_AWAY, Disconnect.HEARTBEAT, Disconnect.BAD_MESSAGE))
+
 
 class EngineDoor:
-    """Makes Engine.IO sessions; all times are seconds.
+    """Makes Engine.IO sessions and finds them again; all times are seconds.
 
+    :param transports: those on offer, of ``websocket`` and ``polling``.
     :param namespaces: the Socket.IO namespaces that exist.
+    :ivar sessions: by ``sid``.
     """
 
     def __init__(
         self,
         lobby: Lobby,
+        turn: Turn,
+        origins: Origins,
         *,
         ping_interval: float,
         ping_timeout: float,
         connect_timeout: float,
+        upgrade_timeout: float,
         max_payload: int,
         transports: tuple[str, ...],
         namespaces: frozenset[str] = frozenset(("/",)),
     ) -> None:
         self.lobby = lobby
+        self.turn = turn
+        self.origins = origins
         self.ping_interval = ping_interval
         self.ping_timeout = ping_timeout
         self.connect_timeout = connect_timeout
+        self.upgrade_timeout = upgrade_timeout
         self.max_payload = max_payload
         self.transports = transports
         self.namespaces = namespaces
+        self.sessions: dict[str, EngineSession] = {}
+
+    def refusal(self, handshake: Handshake, transport: str) -> Refusal | None:
+        """Why a request over ``transport`` is refused before anybody looks at its session, if it is."""
+        query = handshake.query
+        if query.get("transport") != transport or transport not in self.transports:
+            return engineio.UNKNOWN_TRANSPORT
+        if query.get("EIO") not in engineio.REVISIONS:
+            return engineio.UNSUPPORTED_VERSION
+        if "j" in query:
+            return engineio.NO_JSONP
+        if not self.origins.allows(handshake.headers):
+            return engineio.FORBIDDEN
+        return None
 
     def accept(self, pipe: Pipe, handshake: Handshake) -> Accepted:
-        """A WebSocket handshake on the Socket.IO path."""
-        refusal = self._refusal(handshake)
+        """A WebSocket handshake: a new session, or the upgrade of one."""
+        refusal = self.refusal(handshake, "websocket")
+        sid = handshake.query.get("sid")
+        if refusal is None and sid is not None:
+            session = self.sessions.get(sid)
+            if session is None:
+                refusal = engineio.UNKNOWN_SID
+            elif session.may_upgrade:
+                return Accepted(Probe(session, pipe), None)
+            else:
+                refusal = engineio.BAD_REQUEST
         if refusal is not None:
             raise Denied(refusal.status, refusal.body())
-        over = enter(self.lobby.admission, handshake)
-        return Accepted(EngineSession(self, pipe, handshake.address, credentials(handshake), over), None)
+        return Accepted(self._open(handshake, pipe), None)
 
-    def _refusal(self, handshake: Handshake) -> engineio.Refusal | None:
-        """Why the reference server would refuse this handshake."""
-        query = handshake.query
-        if query.get("transport") != "websocket" or "websocket" not in self.transports:
-            return engineio.UNKNOWN_TRANSPORT
-        if "sid" in query:
-            return engineio.UNKNOWN_SID
-        if query.get("EIO") != engineio.PROTOCOL:
-            return engineio.UNSUPPORTED_VERSION
-        return None
+    def open_polling(self, handshake: Handshake) -> tuple[EngineSession, bytes]:
+        """A polling handshake: a new session, and the payload that opens it."""
+        session = self._open(handshake, None)
+        packet = session.greeting()
+        session.begin()
+        return session, engineio.encode_payload([packet], session.revision)
+
+    def _open(self, handshake: Handshake, pipe: Pipe | None) -> EngineSession:
+        over = enter(self.lobby.admission, handshake)
+        session = EngineSession(self, handshake, pipe, over)
+        self.sessions[session.sid] = session
+        return session
+
+    def dismiss_all(self, reason: Disconnect) -> None:
+        """End every session."""
+        for session in tuple(self.sessions.values()):
+            session.finish(reason)
+
+
+class Phase(Enum):
+    """``OPEN`` until somebody ends the session; ``ENDED`` while it is still known by its id; ``GONE`` after that."""
+
+    OPEN = auto()
+    ENDED = auto()
+    GONE = auto()
 
 
 class EngineSession:
-    """One Engine.IO session over a WebSocket."""
+    """One Engine.IO session.
 
-    __slots__ = ("_address", "_alone_since", "_awaiting", "_client", "_deadline", "_door", "_finished", "_pipe")
+    :param pipe: its WebSocket; ``None`` when it begins over long polling.
+    """
 
-    def __init__(
-        self, door: EngineDoor, pipe: Pipe, address: str, tokens: Credentials, over: Disconnect | None
-    ) -> None:
+    __slots__ = (
+        "_address",
+        "_alone_since",
+        "_awaiting",
+        "_client",
+        "_deadline",
+        "_door",
+        "_phase",
+        "_pipe",
+        "_polling",
+        "_probe",
+        "revision",
+        "sid",
+    )
+
+    def __init__(self, door: EngineDoor, handshake: Handshake, pipe: Pipe | None, over: Disconnect | None) -> None:
         self._door = door
+        self._address = handshake.address
+        self.sid = new_id()
+        self.revision = engineio.REVISIONS[handshake.query["EIO"]]
         self._pipe = pipe
-        self._address = address
-        self._client = SocketIOClient(door.lobby, self, address, tokens, door.namespaces, over)
+        self._polling: PollingOutbox | None = None
+        if pipe is None:
+            self._polling = PollingOutbox(door.turn, lambda: self.finish(Disconnect.SLOW_CONSUMER), self.revision)
+        self._probe: Probe | None = None
+        self._client = SocketIOClient(
+            door.lobby, self, self._address, credentials(handshake), door.namespaces, door.max_payload, over
+        )
         self._deadline: Deadline | None = None
         self._awaiting = False
-        self._finished = False
+        self._phase = Phase.OPEN
         #: When the session was first seen without a namespace, or ``None``.
         self._alone_since: float | None = door.lobby.clock()
 
     @property
     def outbox(self) -> Outbox:
+        """Where what is sent goes now."""
+        if self._polling is not None:
+            return self._polling
+        assert self._pipe is not None
         return self._pipe.outbox
 
-    # what the pipe calls
+    def greeting(self) -> bytes:
+        """The packet that opens the session."""
+        door = self._door
+        upgrades = ("websocket",) if self._pipe is None and "websocket" in door.transports else ()
+        return engineio.open_packet(
+            self.sid,
+            upgrades=upgrades,
+            interval=door.ping_interval,
+            timeout=door.ping_timeout,
+            max_payload=door.max_payload,
+        )
+
+    def begin(self) -> None:
+        """The open packet is on its way."""
+        door = self._door
+        if self.revision is Revision.V3:
+            self._arm(door.ping_interval + door.ping_timeout, self._silent)
+            self._client.connect_root()
+        else:
+            self._arm(min(door.ping_interval, door.connect_timeout), self._first)
+
+    # what a WebSocket calls
 
     def opened(self) -> None:
-        door = self._door
-        self._pipe.send_text(
-            engineio.open_packet(
-                new_id(),
-                upgrades=(),
-                interval=door.ping_interval,
-                timeout=door.ping_timeout,
-                max_payload=door.max_payload,
-            )
-        )
-        self._arm(min(door.ping_interval, door.connect_timeout), self._first)
+        self.send_packet(self.greeting())
+        self.begin()
 
     def text(self, payload: bytes) -> None:
-        if self._finished:
-            return
-        try:
-            packet = engineio.decode(payload)
-            if packet.type is PacketType.MESSAGE:
-                self._client.receive(packet.data)
-            elif packet.type is PacketType.PONG:
-                self._alive()
-            elif packet.type is PacketType.CLOSE:
-                self.finish(Disconnect.NORMAL)
-            elif packet.type is not PacketType.NOOP:
-                raise engineio.EngineIOError("a client does not send this")
-        except (engineio.EngineIOError, SocketIOError) as error:
-            _log.debug("Parse error from {address}: {error}", address=self._address, error=str(error))
-            self.finish(Disconnect.BAD_MESSAGE)
+        self._receive(lambda: self._packet(engineio.decode(payload)))
 
     def binary(self, payload: bytes) -> None:
-        """An attachment that no packet announced."""
-        self.finish(Disconnect.BAD_MESSAGE)
+        self._receive(lambda: self._packet(engineio.decode_binary(payload, self.revision)))
 
     def heard(self) -> None:
         """Liveness is shown by Engine.IO's own heartbeat."""
 
     def lost(self) -> None:
         self._leave()
-        self._door.lobby.admission.leave(self._address)
+        self._forget()
 
     def dismiss(self, reason: Disconnect) -> None:
         self.finish(reason)
 
-    # what the Socket.IO client calls
+    # what long polling calls
+
+    def poll(self, poll: Poll) -> None:
+        """A GET of this session."""
+        polling = self._polling
+        if polling is None:
+            poll.refuse(engineio.BAD_REQUEST)
+        elif self._phase is not Phase.OPEN:
+            polling.answer_last(poll, b"1")
+            self._forget()
+        elif polling.polled:
+            # two at once: the protocol has the session closed
+            poll.refuse(engineio.BAD_REQUEST)
+            self.finish(Disconnect.BAD_MESSAGE)
+        else:
+            polling.open(poll)
+            if self._probe is not None:
+                polling.answer(b"6")
+
+    def poll_lost(self, poll: Poll) -> None:
+        """The client dropped a GET."""
+        if self._polling is not None and self._polling.lost(poll):
+            self.finish(Disconnect.GOING_AWAY)
+
+    def payload(self, raw: bytes, octets: bool) -> bool:
+        """The body of a POST; was it taken?"""
+        if self._polling is None or self._phase is not Phase.OPEN:
+            return False
+        return self._receive(lambda: self._packets(engineio.decode_payload(raw, self.revision, octets=octets)))
+
+    # receiving
+
+    def _receive(self, take: Callable[[], None]) -> bool:
+        if self._phase is not Phase.OPEN:
+            return False
+        try:
+            take()
+        except (EngineIOError, SocketIOError) as error:
+            _log.debug("Parse error from {address}: {error}", address=self._address, error=str(error))
+            self.finish(Disconnect.BAD_MESSAGE)
+            return False
+        return True
+
+    def _packets(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            if self._phase is Phase.OPEN:
+                self._packet(packet)
+
+    def _packet(self, packet: Packet) -> None:
+        kind = packet.type
+        if kind is PacketType.MESSAGE:
+            if packet.binary:
+                self._client.receive_binary(packet.data)
+            else:
+                self._client.receive(packet.data)
+        elif kind is PacketType.PONG and self.revision is Revision.V4:
+            self._alive()
+        elif kind is PacketType.PING and self.revision is Revision.V3:
+            self.send_packet(b"3" + packet.data)
+            self._arm(self._door.ping_interval + self._door.ping_timeout, self._silent)
+        elif kind is PacketType.CLOSE:
+            self.finish(Disconnect.NORMAL)
+        elif kind is not PacketType.NOOP:
+            raise EngineIOError("a client does not send this")
+
+    # sending
 
     def send(self, packet: bytes) -> None:
-        self._pipe.send_text(b"4" + packet)
+        """Send one Socket.IO packet."""
+        self.send_packet(b"4" + packet)
 
-    def finish(self, reason: Disconnect) -> None:
-        if not self._finished:
-            self._leave()
-            self._pipe.finish(reason)
+    def send_binary(self, part: bytes) -> None:
+        """Send one attachment."""
+        marked = b"\x04" + part if self.revision is Revision.V3 else part
+        base64 = (b"b4" if self.revision is Revision.V3 else b"b") + b64encode(part)
+        self.outbox.push(Frame.binary(marked, base64))
+
+    def send_packet(self, packet: bytes) -> None:
+        self.outbox.push(Frame.text(packet))
+
+    # upgrading
+
+    @property
+    def may_upgrade(self) -> bool:
+        return self._polling is not None and self._probe is None and self._phase is Phase.OPEN
+
+    def probing(self, probe: Probe | None) -> None:
+        """A WebSocket is trying to take over, or (``None``) has given up; while it tries, no GET waits."""
+        self._probe = probe
+        if probe is not None and self._polling is not None:
+            self._polling.answer(b"6")
+
+    def upgrade(self, pipe: Pipe) -> bool:
+        """Move to a WebSocket, with everything that is still queued; is there something to move?"""
+        polling = self._polling
+        self._probe = None
+        if polling is None or self._phase is not Phase.OPEN:
+            return False
+        if polling.polled:
+            polling.answer(b"6")
+        frames = polling.take()
+        polling.abandon()
+        self._polling = None
+        self._pipe = pipe
+        self._client.moved(pipe.outbox)
+        for frame in frames:
+            pipe.outbox.push(frame)
+        return True
 
     # time
 
@@ -153,17 +336,17 @@ class EngineSession:
     def _first(self) -> None:
         """The first deadline: by now a namespace should be joined, or it is time for the first ping."""
         door = self._door
-        if door.connect_timeout <= door.ping_interval:
-            if not self._client.connected:
-                return self.finish(Disconnect.AUTH_TIMEOUT)
+        if door.connect_timeout > door.ping_interval:
+            self._beat()
+        elif self._client.connected:
             self._arm(door.ping_interval - door.connect_timeout, self._beat)
-            return
-        self._beat()
+        else:
+            self.finish(Disconnect.AUTH_TIMEOUT)
 
     def _beat(self) -> None:
         """Time for a ping."""
         self._awaiting = True
-        self._pipe.send_text(b"2")
+        self.outbox.push(_PING)
         self._arm(self._door.ping_timeout, self._silent)
 
     def _alive(self) -> None:
@@ -183,9 +366,98 @@ class EngineSession:
     def _silent(self) -> None:
         self.finish(Disconnect.HEARTBEAT)
 
+    # the end
+
+    def finish(self, reason: Disconnect) -> None:
+        """Close the transport after what is queued. A polling client that has no GET waiting is told by its next."""
+        if self._phase is not Phase.OPEN:
+            return
+        self._leave()
+        if self._probe is not None:
+            self._probe.dismiss(reason)
+        if self._polling is None:
+            if self._pipe is not None:
+                self._pipe.finish(reason)
+        elif self._polling.polled:
+            self._polling.answer(b"6" if reason is Disconnect.NORMAL else b"1")
+            self._forget()
+        elif reason in _AT_ONCE:
+            self._forget()
+        else:
+            self._deadline = self._door.lobby.wheel.after(LINGER, self._forget)
+
     def _leave(self) -> None:
-        self._finished = True
+        """No more requests, events or timers."""
+        if self._phase is Phase.OPEN:
+            self._phase = Phase.ENDED
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         self._client.leave()
+
+    def _forget(self) -> None:
+        """Nobody will ask for this session any more."""
+        if self._phase is Phase.GONE:
+            return
+        self._phase = Phase.GONE
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._polling is not None:
+            self._polling.abandon()
+        del self._door.sessions[self.sid]
+        self._door.lobby.admission.leave(self._address)
+
+
+class Probe:
+    """A WebSocket that wants to take over a polling session; it must say so within the upgrade time-out."""
+
+    __slots__ = ("_deadline", "_pipe", "_session")
+
+    def __init__(self, session: EngineSession, pipe: Pipe) -> None:
+        self._session = session
+        self._pipe = pipe
+        self._deadline: Deadline | None = None
+
+    def opened(self) -> None:
+        if not self._session.may_upgrade:
+            return self._pipe.finish(Disconnect.BAD_MESSAGE)
+        door = self._session._door
+        self._deadline = door.lobby.wheel.after(door.upgrade_timeout, lambda: self.dismiss(Disconnect.BAD_MESSAGE))
+
+    def text(self, payload: bytes) -> None:
+        if payload == b"2probe" and self._deadline is not None and self._session.may_upgrade:
+            self._pipe.send_text(b"3probe")
+            self._session.probing(self)
+        elif payload == b"5" and self._session._probe is self:
+            self._settle()
+            if self._session.upgrade(self._pipe):
+                self._pipe.session = self._session
+            else:
+                self._pipe.finish(Disconnect.BAD_MESSAGE)
+        else:
+            self.dismiss(Disconnect.BAD_MESSAGE)
+
+    def binary(self, payload: bytes) -> None:
+        self.dismiss(Disconnect.BAD_MESSAGE)
+
+    def heard(self) -> None:
+        """A pong frame says nothing here."""
+
+    def lost(self) -> None:
+        self._give_up()
+
+    def dismiss(self, reason: Disconnect) -> None:
+        """End the attempt; polling goes on."""
+        self._give_up()
+        self._pipe.finish(reason)
+
+    def _settle(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._settle()
+        if self._session._probe is self:
+            self._session.probing(None)

@@ -64,17 +64,24 @@ class Lobby:
         return self._authenticator.authenticate(token)
 
     def admit(
-        self, identity: Identity, encoder: Encoder, outbox: Outbox, address: str, end: Callable[[Disconnect], None]
+        self,
+        ident: str,
+        identity: Identity,
+        encoder: Encoder,
+        outbox: Outbox,
+        address: str,
+        end: Callable[[Disconnect], None],
     ) -> Connection:
         """A connection of ``identity``, subscribed to the user's own channel.
 
+        :param ident: the connection's id.
         :param end: ends the connection, given the reason; called at most once.
         :raises Rejected: a limit is reached.
         """
         reason = self.admission.admit(identity.user_id)
         if reason is not None:
             raise Rejected(reason)
-        connection = Connection(new_id(), identity, encoder, outbox, address, self.clock(), end)
+        connection = Connection(ident, identity, encoder, outbox, address, self.clock(), end)
         self.node.join(connection)
         self.node.subscribe(connection, channels.parse(own_channel(identity)))
         self.extend(connection)

@@ -14,9 +14,9 @@ from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import AuthRefused, Code, Disconnect
-from mechamap_rt.transport.entrance import credentials, enter
-from mechamap_rt.transport.lobby import Lobby, Rejected
-from mechamap_rt.transport.websocket import Accepted, Denied, Handshake, Pipe
+from mechamap_rt.transport.handshake import Denied, Handshake, Origins, credentials, enter
+from mechamap_rt.transport.lobby import Lobby, Rejected, new_id
+from mechamap_rt.transport.websocket import Accepted, Pipe
 from mechamap_rt.wire import json, native
 
 _log = Logger()
@@ -46,8 +46,11 @@ class NativeDoor:
     :param connect_timeout: seconds to authenticate in.
     """
 
-    def __init__(self, lobby: Lobby, *, heartbeat: float, ping_timeout: float, connect_timeout: float) -> None:
+    def __init__(
+        self, lobby: Lobby, origins: Origins, *, heartbeat: float, ping_timeout: float, connect_timeout: float
+    ) -> None:
         self.lobby = lobby
+        self.origins = origins
         self.heartbeat = heartbeat
         self.ping_timeout = ping_timeout
         self.connect_timeout = connect_timeout
@@ -57,6 +60,9 @@ class NativeDoor:
         if offered and native.SUBPROTOCOL not in offered:
             body = {"success": False, "error": "BAD_HANDSHAKE", "message": f"Offer {native.SUBPROTOCOL}"}
             raise Denied(400, json.encode(body))
+        if not self.origins.allows(handshake.headers):
+            body = {"success": False, "error": "FORBIDDEN", "message": "Pages of this origin may not connect"}
+            raise Denied(403, json.encode(body))
         over = enter(self.lobby.admission, handshake)
         session = NativeSession(self, pipe, handshake.address, credentials(handshake).first(), over)
         return Accepted(session, native.SUBPROTOCOL if offered else None)
@@ -149,7 +155,7 @@ class NativeSession:
             return
         lobby = self._door.lobby
         try:
-            connection = lobby.admit(identity, _ENCODER, self._pipe.outbox, self._address, self._end)
+            connection = lobby.admit(new_id(), identity, _ENCODER, self._pipe.outbox, self._address, self._end)
         except Rejected as rejected:
             return self._refuse(ident, Code.RATE_LIMITED, rejected.reason.message, rejected.reason)
         self._connection = connection

@@ -20,9 +20,11 @@ from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import AuthRefused, ClientFault, Code, Disconnect
-from mechamap_rt.transport.entrance import Credentials
+from mechamap_rt.transport.handshake import Credentials
 from mechamap_rt.transport.lobby import Lobby, Rejected, new_id
 from mechamap_rt.wire import json, socketio
+from mechamap_rt.wire.attachments import Assembly, detach
+from mechamap_rt.wire.engineio import Revision
 from mechamap_rt.wire.socketio import Packet, PacketType
 
 _log = Logger()
@@ -46,11 +48,17 @@ def encoder_of(namespace: str) -> socketio.EventEncoder:
 class Engine(Protocol):
     """What a Socket.IO client needs of the Engine.IO session below it."""
 
+    sid: str
+    revision: Revision
+
     @property
     def outbox(self) -> Outbox: ...
 
     def send(self, packet: bytes) -> None:
         """Send one Socket.IO packet."""
+
+    def send_binary(self, part: bytes) -> None:
+        """Send one attachment."""
 
     def finish(self, reason: Disconnect) -> None:
         """Close the transport after what is queued."""
@@ -60,15 +68,18 @@ class SocketIOClient:
     """The sockets of one Engine.IO session.
 
     :param namespaces: those that exist.
+    :param max_attached: bytes of all attachments of one packet.
     :param over: a limit that the client has to be told of when it connects.
     """
 
     __slots__ = (
         "_address",
+        "_assembly",
         "_awaited",
         "_credentials",
         "_engine",
         "_lobby",
+        "_max_attached",
         "_namespaces",
         "_over",
         "_refusals",
@@ -82,6 +93,7 @@ class SocketIOClient:
         address: str,
         credentials: Credentials,
         namespaces: frozenset[str],
+        max_attached: int,
         over: Disconnect | None,
     ) -> None:
         self._lobby = lobby
@@ -89,7 +101,9 @@ class SocketIOClient:
         self._address = address
         self._credentials: Credentials | None = credentials
         self._namespaces = namespaces
+        self._max_attached = max_attached
         self._over = over
+        self._assembly: Assembly | None = None
         self._sockets: dict[str, Connection | None] = {}
         self._refusals = 0
         self._awaited: dict[int, tuple[Deferred[list[Any]], Deadline]] | None = None
@@ -104,16 +118,36 @@ class SocketIOClient:
 
         :raises SocketIOError: it is malformed, or the client is in no state to send it; the session must end.
         """
+        if self._assembly is not None:
+            raise socketio.SocketIOError("an attachment is missing")
         packet = socketio.decode(raw)
+        if packet.attachments:
+            self._assembly = Assembly(packet, self._max_attached)
+        else:
+            self._take(packet)
+
+    def receive_binary(self, part: bytes) -> None:
+        """Take one attachment.
+
+        :raises SocketIOError: no packet announced it, or it does not fit.
+        """
+        if self._assembly is None:
+            raise socketio.SocketIOError("an attachment that no packet announced")
+        packet = self._assembly.add(part)
+        if packet is not None:
+            self._assembly = None
+            self._take(packet)
+
+    def _take(self, packet: Packet) -> None:
         kind = packet.type
         if kind is PacketType.CONNECT:
             return self._connect(packet)
         connection = self._sockets.get(packet.namespace)
         if connection is None:
             raise socketio.SocketIOError("not connected to this namespace")
-        if kind is PacketType.EVENT:
+        if kind in (PacketType.EVENT, PacketType.BINARY_EVENT):
             self._event(connection, packet)
-        elif kind is PacketType.ACK:
+        elif kind in (PacketType.ACK, PacketType.BINARY_ACK):
             self._acknowledged(packet)
         elif kind is PacketType.DISCONNECT:
             del self._sockets[packet.namespace]
@@ -129,8 +163,14 @@ class SocketIOClient:
             raise socketio.SocketIOError("connected to this namespace already")
         if namespace not in self._namespaces:
             return self._refuse(namespace, "Invalid namespace")
+        self._begin(namespace, bare(packet.data.get("token")) if packet.data else None)
+
+    def connect_root(self) -> None:
+        """Connect to ``/`` without being asked to, as clients of revision 3 expect."""
+        self._begin("/", None)
+
+    def _begin(self, namespace: str, token: str | None) -> None:
         self._sockets[namespace] = None
-        token = bare(packet.data.get("token")) if packet.data else None
         if token is None and self._credentials is not None:
             token = self._credentials.first()
         checking = self._lobby.authenticate(token)
@@ -144,14 +184,15 @@ class SocketIOClient:
             return self._reject(namespace, self._over)
         outbox = self._engine.outbox
         end: Callable[[Disconnect], None] = lambda reason: self._end(namespace, reason)  # noqa: E731
+        ident = self._engine.sid if self._old and namespace == "/" else new_id()
         try:
-            connection = self._lobby.admit(identity, encoder_of(namespace), outbox, self._address, end)
+            connection = self._lobby.admit(ident, identity, encoder_of(namespace), outbox, self._address, end)
         except Rejected as rejected:
             return self._reject(namespace, rejected.reason)
         self._sockets[namespace] = connection
         if len(self._namespaces) == 1:
             self._credentials = None
-        self._send(PacketType.CONNECT, namespace, json.encode({"sid": connection.id}))
+        self._send_connected(namespace, connection.id)
         connection.emit("connected", self._lobby.greeting(connection))
 
     def _refused(self, failure: Failure, namespace: str) -> None:
@@ -165,7 +206,7 @@ class SocketIOClient:
     def _refuse(self, namespace: str, message: str) -> None:
         """Answer a connect with ``CONNECT_ERROR``; the client may try again, though not for ever."""
         self._sockets.pop(namespace, None)
-        self._send(PacketType.CONNECT_ERROR, namespace, json.encode({"message": message}))
+        self._send(PacketType.CONNECT_ERROR, namespace, json.encode(message if self._old else {"message": message}))
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
             self._engine.finish(Disconnect.AUTH_FAILED)
@@ -173,9 +214,17 @@ class SocketIOClient:
     def _reject(self, namespace: str, reason: Disconnect) -> None:
         """Let the client in just to tell it that it cannot stay, so that it stays away."""
         self._sockets.pop(namespace, None)
-        self._send(PacketType.CONNECT, namespace, json.encode({"sid": new_id()}))
+        self._send_connected(namespace, new_id())
         self._farewell(namespace, "connection_rejected", {"reason": reason.reason, "message": reason.message})
         self._engine.finish(reason)
+
+    @property
+    def _old(self) -> bool:
+        """Does the client speak the Socket.IO of revision 3?"""
+        return self._engine.revision is Revision.V3
+
+    def _send_connected(self, namespace: str, ident: str) -> None:
+        self._send(PacketType.CONNECT, namespace, b"" if self._old else json.encode({"sid": ident}))
 
     # events
 
@@ -209,8 +258,14 @@ class SocketIOClient:
         answer: Deferred[list[Any]] = Deferred()
         late = TimeoutError("no acknowledgement in time")
         awaited[ident] = (answer, self._lobby.wheel.after(timeout, lambda: self._abandon(ident, late)))
-        body = b"[%b,%b]" % (json.string(event), json.encode(payload))
-        self._engine.send(socketio.encode(PacketType.EVENT, namespace, body, ident))
+        parts: list[bytes] = []
+        body = json.encode([event, detach(payload, parts)])
+        if parts:
+            self._engine.send(socketio.encode_binary(PacketType.BINARY_EVENT, len(parts), namespace, body, ident))
+            for part in parts:
+                self._engine.send_binary(part)
+        else:
+            self._engine.send(socketio.encode(PacketType.EVENT, namespace, body, ident))
         return answer
 
     def _acknowledged(self, packet: Packet) -> None:
@@ -249,8 +304,15 @@ class SocketIOClient:
     def _send(self, kind: PacketType, namespace: str, data: bytes = b"") -> None:
         self._engine.send(socketio.encode(kind, namespace, data))
 
+    def moved(self, outbox: Outbox) -> None:
+        """The session has moved to another transport."""
+        for connection in self._sockets.values():
+            if connection is not None:
+                connection.outbox = outbox
+
     def leave(self) -> None:
         """The session has ended: every socket with it."""
+        self._assembly = None
         sockets, self._sockets = self._sockets, {}
         for connection in sockets.values():
             if connection is not None:

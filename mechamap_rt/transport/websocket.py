@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet import tcp
@@ -19,11 +20,12 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mechamap_rt.core.outbox import Frame, Outbox, Turn
+from mechamap_rt.core.outbox import Frame, SocketOutbox, Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.wire import json
-from mechamap_rt.wire.websocket import text_message
+from mechamap_rt.wire.websocket import WINDOW_BITS, text_message
 
 _log = Logger()
 
@@ -55,33 +57,6 @@ class Session(Protocol):
         """The socket is gone."""
 
 
-class Handshake(NamedTuple):
-    """The request of a WebSocket handshake.
-
-    :ivar address: the client's address.
-    :ivar path: without the query.
-    :ivar query: the first value of every parameter.
-    :ivar headers: by lower-case name.
-    :ivar subprotocols: what the client offered.
-    """
-
-    address: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    subprotocols: tuple[str, ...]
-
-
-class Denied(Exception):
-    """A handshake is refused with an HTTP status and a JSON body."""
-
-    def __init__(self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-        self.headers = headers
-
-
 class Accepted(NamedTuple):
     """A handshake is accepted."""
 
@@ -96,8 +71,8 @@ Accept = Callable[["Pipe", Handshake], Accepted]
 class _Quiet:
     """The part of Autobahn's log that is worth keeping.
 
-    It writes a line for every handshake that fails and every connection that ends, with parts of the request in them: what
-    a stranger sends must not fill, or forge, the log.
+    It writes a line for every handshake that fails and every connection that ends, with parts of the request in them:
+    what a stranger sends must not fill, or forge, the log.
     """
 
     error = staticmethod(_log.error)
@@ -121,14 +96,15 @@ class Pipe(WebSocketServerProtocol):
     transport: Any
     factory: Any
     message_data: Any
-    outbox: Outbox
+    _perMessageCompress: Any
+    outbox: SocketOutbox
     session: Session | None = None
 
     def connectionMade(self) -> None:
         transport = self.transport
         self.peer = getattr(transport.getPeer(), "host", "")
-        self.outbox = Outbox(
-            self.factory.turn, transport, _direct(transport), lambda: self._dismiss(Disconnect.SLOW_CONSUMER)
+        self.outbox = SocketOutbox(
+            self.factory.turn, transport, direct(transport), lambda: self._dismiss(Disconnect.SLOW_CONSUMER)
         )
         if self.peer:
             transport.setTcpNoDelay(True)
@@ -185,6 +161,8 @@ class Pipe(WebSocketServerProtocol):
         self.sendData("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     def _onOpen(self) -> None:
+        if self._perMessageCompress is not None:
+            self.outbox = self.outbox.deflating()
         for name in _HANDSHAKE_LEFTOVERS:
             self.__dict__.pop(name, None)
         if self.session is not None:
@@ -252,6 +230,8 @@ class Pipe(WebSocketServerProtocol):
 
 
 _PING: Final = Frame(b"\x89\x00")
+#: Largest windows a client may ask for that ours fits into.
+_WINDOWS: Final = tuple(range(WINDOW_BITS, 16))
 _HANDSHAKE_LEFTOVERS: Final = (
     "_denial",
     "_wskey",
@@ -280,7 +260,7 @@ def _is_utf8(payload: bytes) -> bool:
     return True
 
 
-def _direct(transport: Any) -> Callable[[bytes], int] | None:
+def direct(transport: Any) -> Callable[[bytes], int] | None:
     """The socket's ``send``, where bytes may bypass the transport: plain TCP and unix sockets, not TLS."""
     if isinstance(transport, tcp.Connection) and not transport.TLS:
         send: Callable[[bytes], int] = transport.socket.send
@@ -293,6 +273,7 @@ class Gate(WebSocketServerFactory):
 
     :param max_payload: bytes of one message; over it the connection is closed with 1009 before it is read whole.
     :param address_of: the client's address, from the peer's and the request's headers.
+    :param deflate: accept permessage-deflate where it is offered.
 
     :ivar routes: path → who makes the session.
     :ivar pipes: every WebSocket that is not gone yet.
@@ -308,6 +289,7 @@ class Gate(WebSocketServerFactory):
         wheel: Wheel,
         max_payload: int,
         address_of: Callable[[str, Mapping[str, str]], str],
+        deflate: bool = False,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.turn = turn
@@ -326,7 +308,7 @@ class Gate(WebSocketServerFactory):
             closeHandshakeTimeout=LINGER,
         )
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
-        options["perMessageCompressionAccept"] = staticmethod(_no_compression)
+        options["perMessageCompressionAccept"] = staticmethod(_deflate if deflate else _no_compression)
         protocol: Any = type("Pipe", (Pipe,), options)
         self.protocol = protocol
 
@@ -343,3 +325,18 @@ class Gate(WebSocketServerFactory):
 
 def _no_compression(offers: object) -> None:
     """permessage-deflate is not negotiated."""
+
+
+def _deflate(offers: list[Any]) -> Any:
+    """Accept permessage-deflate without context: a message is then compressed once for all, in a small window."""
+    for offer in offers:
+        if isinstance(offer, PerMessageDeflateOffer) and offer.request_max_window_bits in (0, *_WINDOWS):
+            return PerMessageDeflateOfferAccept(
+                offer,
+                request_no_context_takeover=offer.accept_no_context_takeover,
+                request_max_window_bits=WINDOW_BITS if offer.accept_max_window_bits else 0,
+                no_context_takeover=True,
+                window_bits=WINDOW_BITS,
+                mem_level=1,
+            )
+    return None

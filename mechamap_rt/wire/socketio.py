@@ -126,6 +126,12 @@ def encode(kind: PacketType, namespace: str = "/", data: bytes = b"", ident: int
     return b"%d%b%b%b" % (kind, where, number, data)
 
 
+def encode_binary(kind: PacketType, attachments: int, namespace: str, data: bytes, ident: int | None = None) -> bytes:
+    """Encode one packet that announces ``attachments``."""
+    plain = encode(kind, namespace, data, ident)
+    return b"%b%d-%b" % (plain[:1], attachments, plain[1:])
+
+
 class EventEncoder:
     """Encodes published events for the sockets of one namespace, as Engine.IO messages.
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mechamap_rt.core.outbox import Frame, Outbox, Turn
+from mechamap_rt.core.outbox import Frame, SocketOutbox, Turn
 from mechamap_rt.core.publication import DeliveryClass
 from tests.fakes import Wire, make_outbox
 
@@ -132,7 +132,7 @@ class OutboxTests(SynchronousTestCase):
 
     def test_transports_that_must_not_be_bypassed_say_when_to_pause(self) -> None:
         wire = Wire()
-        outbox = Outbox(Turn(self.clock), wire, None, lambda: None)
+        outbox = SocketOutbox(Turn(self.clock), wire, None, lambda: None)
         outbox.push(Frame(b"abc"))
         self.clock.advance(0)
         self.assertEqual((wire.buffered, wire.calls), (b"abc", 0))
@@ -147,7 +147,7 @@ class OutboxTests(SynchronousTestCase):
         turn = Turn(self.clock)
         wires = [Wire() for _ in range(Turn.SLICE + 10)]
         for wire in wires:
-            Outbox(turn, wire, wire.send, lambda: None).push(Frame(b"x"))
+            SocketOutbox(turn, wire, wire.send, lambda: None).push(Frame(b"x"))
         between: list[int] = []
         self.clock.callLater(0, lambda: between.append(sum(wire.calls for wire in wires)))
         self.clock.advance(0)
@@ -158,7 +158,7 @@ class OutboxTests(SynchronousTestCase):
         turn = Turn(self.clock)
         wires = [Wire() for _ in range(Turn.SLICE * 2 + 1)]
         for wire in wires:
-            Outbox(turn, wire, wire.send, lambda: None).push(Frame(b"x"))
+            SocketOutbox(turn, wire, wire.send, lambda: None).push(Frame(b"x"))
         turn.flush()
         self.assertEqual(sum(wire.calls for wire in wires), len(wires))
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,0 +1,121 @@
+"""Engine.IO long polling over HTTP (https://socket.io/docs/v4/engine-io-protocol/#http-long-polling)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from mechamap_rt.http.replies import Reply
+from mechamap_rt.http.request import RealtimeRequest
+from mechamap_rt.transport.engineio import EngineDoor, EngineSession
+from mechamap_rt.transport.handshake import Denied, Handshake
+from mechamap_rt.transport.port import hand_over, is_upgrade
+from mechamap_rt.transport.websocket import Gate
+from mechamap_rt.wire import engineio
+from mechamap_rt.wire.engineio import Refusal
+
+_TEXT: Final = "text/plain; charset=UTF-8"
+
+
+class PollingResource(Resource):
+    """``/socket.io/``: handshakes, GETs that wait, POSTs; and WebSocket handshakes on kept-alive connections.
+
+    :param address_of: the client's address, as far as proxies are trusted to tell it.
+    """
+
+    isLeaf = True
+
+    def __init__(self, door: EngineDoor, gate: Gate, address_of: Callable[[RealtimeRequest], str]) -> None:
+        super().__init__()
+        self._door = door
+        self._gate = gate
+        self._address_of = address_of
+
+    def render(self, request: RealtimeRequest) -> Any:
+        if request.method == b"GET" and is_upgrade(
+            b"\r\nupgrade:" + (request.header("upgrade") or "").encode() + b"\r\n"
+        ):
+            hand_over(request, self._gate)
+            return NOT_DONE_YET
+        try:
+            self._answer(request)
+        except Denied as denied:
+            headers = dict(denied.headers) | self._cors(request)
+            request.answer(Reply(denied.body, denied.status, headers))
+        return NOT_DONE_YET
+
+    def _answer(self, request: RealtimeRequest) -> None:
+        if request.method == b"OPTIONS":
+            asked = request.header("access-control-request-headers")
+            headers = self._door.origins.preflight(request.header("origin"), asked)
+            return request.answer(Reply(b"", 204, headers, _TEXT))
+        handshake = self._handshake(request)
+        refusal = self._door.refusal(handshake, "polling")
+        if refusal is not None:
+            raise denial(refusal)
+        sid = handshake.query.get("sid")
+        if sid is None:
+            return self._open(request, handshake)
+        session = self._door.sessions.get(sid)
+        if session is None:
+            raise denial(engineio.UNKNOWN_SID)
+        if request.method == b"GET":
+            return self._poll(request, session)
+        if request.method != b"POST":
+            raise denial(engineio.BAD_REQUEST)
+        return self._post(request, session)
+
+    def _open(self, request: RealtimeRequest, handshake: Handshake) -> None:
+        if request.method != b"GET":
+            raise denial(engineio.BAD_METHOD)
+        _, payload = self._door.open_polling(handshake)
+        request.answer(Reply(payload, 200, self._cors(request), _TEXT))
+
+    def _poll(self, request: RealtimeRequest, session: EngineSession) -> None:
+        poll = RequestPoll(request, self._cors(request))
+        request.notifyFinish().addErrback(_dropped, session, poll)
+        session.poll(poll)
+
+    def _post(self, request: RealtimeRequest, session: EngineSession) -> None:
+        octets = (request.header("content-type") or "").startswith("application/octet-stream")
+        body = b"" if request.content is None else request.content.read()
+        if not session.payload(body, octets):
+            raise denial(engineio.BAD_REQUEST)
+        request.answer(Reply(b"ok", 200, self._cors(request), "text/html"))
+
+    def _handshake(self, request: RealtimeRequest) -> Handshake:
+        query = {name.decode("latin-1"): values[0].decode("latin-1") for name, values in request.args.items()}
+        headers = {name: value for name in ("origin", "host", "authorization") if (value := request.header(name))}
+        return Handshake(self._address_of(request), "/socket.io/", query, headers)
+
+    def _cors(self, request: RealtimeRequest) -> dict[str, str]:
+        return {"Cache-Control": "no-store"} | self._door.origins.headers(request.header("origin"))
+
+
+class RequestPoll:
+    """A GET that waits in Twisted Web."""
+
+    __slots__ = ("_headers", "_request")
+
+    def __init__(self, request: RealtimeRequest, headers: dict[str, str]) -> None:
+        self._request = request
+        self._headers = headers
+
+    def respond(self, payload: bytes) -> None:
+        self._request.answer(Reply(payload, 200, self._headers, _TEXT))
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._request.answer(Reply(refusal.body(), refusal.status, self._headers))
+
+
+def denial(refusal: Refusal) -> Denied:
+    return Denied(refusal.status, refusal.body())
+
+
+def _dropped(reason: Failure, session: EngineSession, poll: RequestPoll) -> None:
+    """The client went away while its GET waited."""
+    session.poll_lost(poll)
