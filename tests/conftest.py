@@ -72,7 +72,10 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture
 def connect_node(node: Node) -> Iterator[ConnectNode]:
-    """``connect_node(url, token, **options)``: a socket.io-client as the site has it, closed at the end."""
+    """``connect_node(url, token, **options)``: a socket.io-client as the site has it, closed at the end.
+
+    ``version=`` picks one of :data:`tests.clients.node.VERSIONS`.
+    """
     clients: list[NodeClient] = []
 
     def connect(url: str, token: str | None, **options: Any) -> NodeClient:

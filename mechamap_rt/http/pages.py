@@ -47,7 +47,7 @@ class Page(Resource):
             request.answer(fault.reply())
             return NOT_DONE_YET
         headers = _HEADERS | {"ETag": self._etag}
-        if request.getHeader("if-none-match") == self._etag:
+        if request.header("if-none-match") == self._etag:
             request.answer(Reply(b"", 304, headers, self._content_type))
         else:
             request.answer(Reply(self._body, 200, headers, self._content_type))

@@ -74,9 +74,9 @@ class RealtimeRequest(server.Request):
         return reason
 
     def header(self, name: str) -> str | None:
-        """The first value of a request header."""
-        values = self.requestHeaders.getRawHeaders(name)
-        return None if not values else values[0]
+        """The first value of a request header, any bytes of it."""
+        values = self.requestHeaders.getRawHeaders(name.encode())
+        return None if not values else values[0].decode("latin-1")
 
     def answer(self, reply: Reply) -> None:
         """Write the whole answer, compressed where that pays; a client that is gone needs none."""
@@ -91,7 +91,7 @@ class RealtimeRequest(server.Request):
         headers.setRawHeaders(b"Content-Type", [reply.content_type.encode()])
         headers.setRawHeaders(b"Content-Length", [b"%d" % len(reply.body)])
         for name, value in reply.headers.items():
-            headers.setRawHeaders(name.encode(), [value.encode()])
+            headers.setRawHeaders(name.encode(), [value.encode("latin-1")])
         if self.method != b"HEAD":
             self.write(reply.body)
         self.finish()

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from twisted.logger import Logger
-
 from mechamap_rt.core.outbox import Frame, Outbox, Turn
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
@@ -25,8 +23,6 @@ from mechamap_rt.transport.websocket import Accepted, Pipe
 from mechamap_rt.wire import engineio
 from mechamap_rt.wire.engineio import EngineIOError, Packet, PacketType, Refusal, Revision
 from mechamap_rt.wire.socketio import SocketIOError
-
-_log = Logger()
 
 #: Seconds for which a polling session that has ended keeps what its client should still be told.
 LINGER: Final = 10.0
@@ -254,8 +250,7 @@ class EngineSession:
             return False
         try:
             take()
-        except (EngineIOError, SocketIOError) as error:
-            _log.debug("Parse error from {address}: {error}", address=self._address, error=str(error))
+        except (EngineIOError, SocketIOError):
             self.finish(Disconnect.BAD_MESSAGE)
             return False
         return True

@@ -33,6 +33,8 @@ class Assembly:
         self._parts.append(part)
         if len(self._parts) < self._packet.attachments:
             return None
+        if self._packet.fault is not None:
+            return self._packet._replace(attachments=0)
         used: set[int] = set()
         data = self._fill(self._packet.data, used)
         if len(used) != len(self._parts):

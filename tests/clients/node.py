@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import subprocess
@@ -19,6 +20,16 @@ SITE_OPTIONS: dict[str, Any] = {
     "transports": ["websocket", "polling"],
     "reconnectionDelay": 100,
     "reconnectionDelayMax": 400,
+}
+
+#: The socket.io-clients that package.json names; :data:`NEWEST` is the one browsers get from the server.
+VERSIONS = ("2.5", "3.1", "4.0", "4.4", "4.7", "4.8")
+NEWEST = VERSIONS[-1]
+#: The ways to connect that socket.io-client knows, by what a test calls them.
+MODES: dict[str, dict[str, Any]] = {
+    "polling": {"transports": ["polling"]},
+    "websocket": {"transports": ["websocket"]},
+    "default": {"transports": ["polling", "websocket"]},
 }
 
 Seen = dict[str, Any]
@@ -43,12 +54,31 @@ class NodeClient:
         assert len(answer) == 1, f"{event} was acknowledged with {len(answer)} arguments: {answer}"
         return answer[0]
 
+    def chatter(self, count: int, gap: float = 2) -> Callable[[], list[int]]:
+        """Ping ``count`` times, ``gap`` milliseconds apart, without waiting.
+
+        :returns: waits until the last one is acknowledged and gives how often each was.
+        """
+        return self._node.begin("chatter", client=self.name, count=count, gap=gap)
+
     def send_raw(self, text: str) -> None:
         """Put text straight into the WebSocket, past socket.io-client's own encoder."""
         self._node.call("raw", client=self.name, text=text)
 
     def open(self) -> None:
         self._node.call("open", client=self.name)
+
+    def upgrade(self) -> None:
+        """Begin the upgrade of a client that connected with ``upgrade=False``."""
+        self._node.call("upgrade", client=self.name)
+
+    def join(self, namespace: str, token: str | None) -> NodeClient:
+        """A socket in another namespace of the same session."""
+        return self._node.join(self, namespace, token)
+
+    def disconnect(self) -> None:
+        """Leave the namespace, and the server with the last one."""
+        self._node.call("disconnect", client=self.name)
 
     def close(self) -> None:
         """Leave for good; safe at any time."""
@@ -105,6 +135,14 @@ def _name(one: Seen) -> str:
     return f"message:{one['name']}" if one["event"] == "message" else str(one["event"])
 
 
+def _pack(value: bytes) -> dict[str, str]:
+    return {"$bytes": base64.b64encode(value).decode()}
+
+
+def _unpack(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["$bytes"]) if "$bytes" in value else value
+
+
 class Node:
     """The Node process. A thread reads what it says; callers wait on a condition, never on a clock alone."""
 
@@ -119,6 +157,7 @@ class Node:
             text=True,
             encoding="utf-8",
         )
+        self.pid = self._process.pid
         self._clients: dict[str, NodeClient] = {}
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -126,27 +165,48 @@ class Node:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def connect(self, url: str, token: str | None, **options: Any) -> NodeClient:
-        """A new client with the site's options: the token in ``auth`` *and* in the query."""
+    def connect(self, url: str, token: str | None, *, version: str = NEWEST, **options: Any) -> NodeClient:
+        """A new client with the site's options: the token in ``auth`` *and* in the query.
+
+        :param version: one of :data:`VERSIONS`.
+        """
         given = {} if token is None else {"auth": {"token": token}, "query": {"token": token}}
+        client = self._new()
+        self.call("connect", client=client.name, version=version, url=url, options=SITE_OPTIONS | given | options)
+        return client
+
+    def join(self, beside: NodeClient, namespace: str, token: str | None) -> NodeClient:
+        client = self._new()
+        options = {} if token is None else {"auth": {"token": token}}
+        self.call("join", client=client.name, beside=beside.name, namespace=namespace, options=options)
+        return client
+
+    def _new(self) -> NodeClient:
         client = NodeClient(self, f"client-{next(self._numbers)}")
         self._clients[client.name] = client
-        self.call("connect", client=client.name, url=url, options=SITE_OPTIONS | given | options)
         return client
 
     def call(self, what: str, **members: Any) -> Any:
         """One request to the driver, and its answer."""
+        return self.begin(what, **members)()
+
+    def begin(self, what: str, **members: Any) -> Callable[[], Any]:
+        """One request to the driver; the result waits for its answer and gives it."""
         number = next(self._numbers)
         assert self._process.stdin is not None
         with self._changed:
-            self._process.stdin.write(json.dumps({"call": number, "do": what, **members}) + "\n")
+            self._process.stdin.write(json.dumps({"call": number, "do": what, **members}, default=_pack) + "\n")
             self._process.stdin.flush()
-        answer = self.wait_for(
-            lambda: self._answers.pop(number, None), lambda: f"Node did not answer {what} within {LIMIT:g} s"
-        )
-        if "error" in answer:
-            raise AssertionError(f"{what} {members}: {answer['error']}")
-        return answer["result"]
+
+        def answer() -> Any:
+            said = self.wait_for(
+                lambda: self._answers.pop(number, None), lambda: f"Node did not answer {what} within {LIMIT:g} s"
+            )
+            if "error" in said:
+                raise AssertionError(f"{what} {str(members)[:500]}: {said['error']}")
+            return said["result"]
+
+        return answer
 
     def wait_for(self, find: Callable[[], Seen | None], complaint: Callable[[], str]) -> Seen:
         """Wait until ``find`` returns something."""
@@ -162,7 +222,7 @@ class Node:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            said = json.loads(line)
+            said = json.loads(line, object_hook=_unpack)
             with self._changed:
                 if "call" in said:
                     self._answers[said["call"]] = said
