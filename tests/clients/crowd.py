@@ -85,6 +85,8 @@ class Member:
             payload = buffer[start : start + size]
             if buffer[at] & 0x0F == 1:
                 found.append(payload)
+            elif buffer[at] & 0x0F == 9:
+                self.socket.sendall(b"\x8a\x80\0\0\0\0")
             elif buffer[at] & 0x0F == 8:
                 self.closed = (int.from_bytes(payload[:2], "big"), payload[2:].decode())
             at = start + size

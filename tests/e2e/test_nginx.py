@@ -1,0 +1,511 @@
+"""``etc/nginx.conf`` as it ships, in a real nginx with TLS: every transport through it, and whose address is believed.
+
+Only ports, paths and the upstream are replaced. Clients come from several addresses of the loopback network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.clients.native import LIMIT, SUBPROTOCOL, NativeClient
+from tests.conftest import ConnectNode, StartServer, required
+from tests.server import Server
+
+SHIPPED = Path(__file__).parents[2] / "etc" / "nginx.conf"
+START_LIMIT = 5.0
+FRAME = """
+daemon off;
+{user}
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log info;
+events {{ worker_connections 512; }}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    access_log off;
+    gzip on;
+    include {folder}/conf.d/*.conf;
+}}
+"""
+BROADCAST = {"channels": ["public.news"], "event": "news.created", "data": {"id": 1}}
+HANDSHAKE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+
+
+class Certificate:
+    """A self-signed certificate of this host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "certificate.pem"
+        self.key = folder / "key.pem"
+        command = [required("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        subprocess.run([*command, "-keyout", self.key, "-out", self.path], check=True, capture_output=True)
+        self.pem = self.path.read_text()
+        self.context = ssl.create_default_context(cadata=self.pem)
+
+
+class Answer:
+    """What came back for one request."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Front:
+    """A running nginx.
+
+    :param inside: the addresses that the configuration shall take for this host's own.
+    """
+
+    def __init__(self, folder: Path, certificate: Certificate, upstream: Server, inside: str = "127.0.0.0/8") -> None:
+        self.certificate = certificate
+        self.plain_port, self.port = free_ports()
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.access_log = folder / "access.log"
+        self._error_log = folder / "error.log"
+        (folder / "conf.d").mkdir()
+        (folder / "conf.d" / "mechamap.conf").write_text(self._site(upstream.port, inside))
+        # workers that are not root could not enter pytest's own folders
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "nginx.conf").write_text(FRAME.format(folder=folder, user=user))
+        command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or required("nginx", "nginx-light")
+        self._process = subprocess.Popen(
+            [command, "-p", folder, "-c", folder / "nginx.conf", "-e", self._error_log], stderr=subprocess.DEVNULL
+        )
+        self._wait()
+
+    def _site(self, upstream: int, inside: str) -> str:
+        text = SHIPPED.read_text()
+        folder = "/etc/letsencrypt/live/realtime.example.org/"
+        replaced = {
+            "server 127.0.0.1:3000;": f"server 127.0.0.1:{upstream};",
+            "listen 80;": f"listen {self.plain_port};",
+            "listen [::]:80;": f"listen [::]:{self.plain_port};",
+            "listen 443 ssl;": f"listen {self.port} ssl;",
+            "listen [::]:443 ssl;": f"listen [::]:{self.port} ssl;",
+            f"{folder}fullchain.pem": str(self.certificate.path),
+            f"{folder}privkey.pem": str(self.certificate.key),
+            "/var/log/nginx/mechamap.access.log": str(self.access_log),
+            "allow 127.0.0.0/8;": f"allow {inside};",
+        }
+        for old, new in replaced.items():
+            assert old in text, f"etc/nginx.conf has no {old!r}"
+            if "[::]" in old and not has_ipv6():
+                new = ""
+            text = text.replace(old, new)
+        return text
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.end()
+                    raise AssertionError(f"nginx does not start:\n{self.errors()}") from None
+                time.sleep(0.02)
+
+    def errors(self) -> str:
+        return self._error_log.read_text() if self._error_log.exists() else ""
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(START_LIMIT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    # clients
+
+    def ask(self, method: str, path: str, body: Any = None, *, source: str = "127.0.0.1", **headers: str) -> Answer:
+        """One request over TLS on a connection of its own, from any address of the loopback network."""
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=LIMIT, source_address=(source, 0), context=self.certificate.context
+        )
+        return asked(connection, method, path, body, headers)
+
+    def native(self, token: str, source: str = "127.0.0.1", **headers: str) -> NativeClient:
+        """A client of the native protocol, connected."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        opening = connect(
+            f"wss://127.0.0.1:{self.port}/ws",
+            ssl=self.certificate.context,
+            subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+            additional_headers=given | {"Authorization": f"Bearer {token}"},
+            source_address=(source, 0),
+            proxy=None,
+            open_timeout=LIMIT,
+            close_timeout=1,
+            ping_interval=None,
+            max_size=None,
+        )
+        return NativeClient(opening.__enter__())
+
+
+def asked(connection: http.client.HTTPConnection, method: str, path: str, body: Any, headers: dict[str, str]) -> Answer:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = body
+    if body is not None and not isinstance(body, bytes):
+        data = json.dumps(body).encode()
+        sent["Content-Type"] = "application/json"
+    try:
+        connection.request(method, path, data, sent)
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens on, and that no outgoing connection gets by chance (they begin at 32768)."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("", port))
+            found.append(port)
+        if len(found) == 2:
+            return found[0], found[1]
+    raise AssertionError("no free ports")
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def eventually(check: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not check():
+        assert time.monotonic() < deadline, f"{what} did not come within {LIMIT:g} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate, server: Server) -> Iterator[Front]:
+    """nginx before a server with the usual settings, which trusts no proxy."""
+    one = Front(tmp_path_factory.mktemp("nginx"), certificate, server)
+    try:
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture
+def behind(
+    tmp_path_factory: pytest.TempPathFactory, certificate: Certificate, start_server: StartServer
+) -> Iterator[Callable[..., tuple[Server, Front]]]:
+    """``behind(inside=…, NAME="value")``: a server with these settings, and an nginx before it."""
+    fronts: list[Front] = []
+
+    def start(inside: str = "127.0.0.0/8", **settings: str) -> tuple[Server, Front]:
+        server = start_server(**settings)
+        fronts.append(Front(tmp_path_factory.mktemp("nginx"), certificate, server, inside))
+        return server, fronts[-1]
+
+    try:
+        yield start
+    finally:
+        for one in fronts:
+            one.end()
+
+
+# -- everything gets through -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("transports", "settles"),
+    [
+        (["polling"], "polling"),
+        (["websocket"], "websocket"),
+        (["polling", "websocket"], "websocket"),
+        (["websocket", "polling"], "websocket"),
+    ],
+    ids=["polling", "websocket", "default", "site"],
+)
+def test_socketio(front: Front, server: Server, connect_node: ConnectNode, transports: list[str], settles: str) -> None:
+    client = connect_node(front.url, server.token(5), transports=transports, ca=front.certificate.pem).connected()
+    assert client.ask("subscribe", {"channel": "public.news"})["status"] == "success"
+    eventually(lambda: client.state["transport"] == settles, settles)
+    for number in range(5):
+        server.publish("public.news", "news", {"number": number, "text": "Chào buổi sáng 🌅" * 1000})
+        client.message("news", lambda data, number=number: data["number"] == number)
+    assert [message["number"] for message in client.messages("news")] == list(range(5))
+    assert not [one for one in client.seen if one["event"] == "disconnect"]
+
+
+def test_the_native_protocol(front: Front, server: Server) -> None:
+    with front.native(server.token(5)) as client:
+        client.greeted()
+        client.ask(type="subscribe", id=1, channel="public.news")
+        server.publish("public.news", "news", {"text": "x" * 300_000})
+        assert len(client.event("news")["data"]["text"]) == 300_000
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/health", "/status", "/api/status"])
+def test_health_is_for_everybody(front: Front, path: str) -> None:
+    answer = front.ask("GET", path, source="127.0.0.2")
+    assert answer.status == 200
+    assert answer.json()["success"] is True
+    assert "max-age=" in answer.headers["Strict-Transport-Security"]
+    assert "/" not in answer.headers["Server"]
+
+
+def test_the_client_bundle(front: Front) -> None:
+    assert front.ask("GET", "/socket.io/socket.io.min.js").status == 200
+
+
+def test_plain_http_only_says_where_to_go(front: Front) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", front.plain_port, timeout=LIMIT)
+    answer = asked(connection, "POST", "/socket.io/?EIO=4", b"x", {"Host": "evil.example"})
+    assert (answer.status, answer.headers["Location"]) == (308, "https://realtime.example.org/socket.io/?EIO=4")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_old_tls_is_refused(front: Front, version: ssl.TLSVersion) -> None:
+    context = ssl.create_default_context(cadata=front.certificate.pem)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        context.minimum_version = context.maximum_version = version
+    with (
+        socket.create_connection(("127.0.0.1", front.port), LIMIT) as connection,
+        pytest.raises(ssl.SSLError),
+        context.wrap_socket(connection, server_hostname="localhost"),
+    ):
+        pass
+
+
+def test_a_body_over_the_limit(front: Front, server: Server) -> None:
+    """A little over: the server itself says so. Far over: nginx does, without asking the server."""
+    for size in (1_000_001, 1_048_577, 5_000_000):
+        assert front.ask("POST", "/api/broadcast", b"x" * size).status == 413
+    sid = json.loads(front.ask("GET", "/socket.io/?EIO=4&transport=polling").body[1:])["sid"]
+    assert front.ask("POST", f"/socket.io/?EIO=4&transport=polling&sid={sid}", b"x" * 1_000_001).status == 413
+
+
+def test_a_page_of_the_same_host_may_connect(
+    behind: Callable[..., tuple[Server, Front]],
+) -> None:
+    """Which is found by comparing ``Origin`` with ``Host``: nginx must pass on both, the port included."""
+    _, front = behind(CORS_ORIGIN="https://www.example.org")
+    path = "/socket.io/?EIO=4&transport=polling"
+    statuses = {
+        origin: (
+            front.ask("GET", path, Origin=origin).status,
+            front.ask("GET", "/ws", Origin=origin, **HANDSHAKE).status,
+        )
+        for origin in (front.url, "https://www.example.org", "https://127.0.0.1", "https://evil.example")
+    }
+    assert list(statuses.values()) == [(200, 101), (200, 101), (403, 403), (403, 403)]
+
+
+def test_a_client_that_drops_its_poll_is_gone(front: Front) -> None:
+    path = "/socket.io/?EIO=4&transport=polling"
+    sid = json.loads(front.ask("GET", path).body[1:])["sid"]
+    with (
+        socket.create_connection(("127.0.0.1", front.port), LIMIT) as raw,
+        front.certificate.context.wrap_socket(raw, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(f"GET {path}&sid={sid} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+    eventually(lambda: front.ask("POST", f"{path}&sid={sid}", b"3").status == 400, "the end of the session")
+
+
+def upstream_connections(server: Server) -> set[str]:
+    """The local addresses of all TCP connections to the server that stand."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == "01" and row[2].endswith(f":{server.port:04X}")}
+
+
+def test_handshakes_over_kept_connections(
+    behind: Callable[..., tuple[Server, Front]],
+) -> None:
+    """nginx sends them on the very connections on which ordinary requests and polls went before."""
+    server, front = behind()
+    polling = f"/socket.io/?EIO=4&transport=polling&token={server.token(5)}"
+    websocket = f"/socket.io/?EIO=4&transport=websocket&token={server.token(5)}"
+    reused = 0
+    for number in range(60):
+        if number % 3 == 0:
+            assert front.ask("GET", "/health").status == 200
+        else:
+            sid = json.loads(front.ask("GET", polling).body[1:])["sid"]
+            assert front.ask("POST", f"{polling}&sid={sid}", b"40").body == b"ok"
+            assert front.ask("GET", f"{polling}&sid={sid}").body.startswith(b'40{"sid"')
+            assert front.ask("POST", f"{polling}&sid={sid}", b"1").body == b"ok"
+        kept = upstream_connections(server)
+        assert len(kept) == 1
+        path, first = (
+            (websocket, b'0{"sid"') if number % 2 else (f"/ws?token={server.token(5)}", b'{"type":"connected"')
+        )
+        with (
+            socket.create_connection(("127.0.0.1", front.port), LIMIT) as raw,
+            front.certificate.context.wrap_socket(raw, server_hostname="localhost") as connection,
+        ):
+            lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{name}: {HANDSHAKE[name]}" for name in HANDSHAKE)]
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            got = b""
+            while first not in got:
+                data = connection.recv(65536)
+                assert data, (number, got)
+                got += data
+            assert got.startswith(b"HTTP/1.1 101")
+            reused += upstream_connections(server) == kept
+    assert reused == 60
+
+
+def test_no_token_gets_into_the_access_log(front: Front, server: Server) -> None:
+    token = server.token(77)
+    assert front.ask("GET", f"/socket.io/?EIO=4&transport=polling&token={token}", source="127.0.0.7").status == 200
+    eventually(lambda: "127.0.0.7" in front.access_log.read_text(), "the line of the access log")
+    assert token not in front.access_log.read_text()
+
+
+# -- what is not public ----------------------------------------------------------------------------
+
+
+def test_the_backends_endpoints_are_closed_to_the_outside(behind: Callable[..., tuple[Server, Front]]) -> None:
+    server, front = behind("127.0.0.1", TRUST_PROXY="1")
+    key = {"X_WebSocket_API_Key": server.settings["LARAVEL_API_KEY"]}
+    spoofed = {"X_Forwarded_For": "127.0.0.1", "X_Real_IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
+    for path in ("/api/laravel-broadcast", "/api//laravel-broadcast", "/api/%6caravel-broadcast", "/x/../api/notify"):
+        assert front.ask("POST", path, BROADCAST, source="127.0.0.2", **key, **spoofed).status == 403, path
+    for path in ("/api/channels/stats", "/api/connections/stats", "/api/monitoring/metrics", "/metrics"):
+        assert front.ask("GET", path, source="127.0.0.2", **key, **spoofed).status == 403, path
+    for path in ("/", "/console", "/console/", "/console/main.js", "/nowhere"):
+        assert front.ask("GET", path).status == 404, path
+    # this host itself gets through, to the server's own rules
+    assert front.ask("POST", "/api/laravel-broadcast", BROADCAST).status == 200
+    assert front.ask("GET", "/api/channels/stats", **key).status == 200
+    assert front.ask("GET", "/api/channels/stats").status == 401
+
+
+# -- whose address is it ---------------------------------------------------------------------------
+
+
+SPOOFED = ("127.0.0.3", "127.0.0.1, 127.0.0.3", "203.0.113.9", "nonsense", "")
+
+
+def test_a_trusted_proxy_tells_addresses_apart(behind: Callable[..., tuple[Server, Front]]) -> None:
+    """And what a client says of its address itself neither helps nor harms anybody."""
+    server, front = behind(TRUST_PROXY="1", MAX_CONNECTIONS_PER_IP="1")
+    with front.native(server.token(1), "127.0.0.2") as first, front.native(server.token(2), "127.0.0.3") as second:
+        first.greeted()
+        second.greeted()
+        for claimed in SPOOFED:
+            with front.native(server.token(3), "127.0.0.2", X_Forwarded_For=claimed, X_Real_IP="127.0.0.9") as third:
+                assert third.next()["code"] == "RATE_LIMITED", claimed
+                assert third.closed()[0] == 4100
+        # pretending to be 127.0.0.5 does not use up what is his
+        with front.native(server.token(3), "127.0.0.4", X_Forwarded_For="127.0.0.5") as liar:
+            liar.greeted()
+            with front.native(server.token(4), "127.0.0.5") as honest:
+                honest.greeted()
+
+
+def test_polling_is_told_apart_too(behind: Callable[..., tuple[Server, Front]]) -> None:
+    server, front = behind(TRUST_PROXY="1", MAX_CONNECTIONS_PER_IP="1")
+    assert polled(front, server, "127.0.0.2") == b"40"
+    assert polled(front, server, "127.0.0.3") == b"40"
+    assert polled(front, server, "127.0.0.2", X_Forwarded_For="127.0.0.4") == b"42"
+    assert polled(front, server, "127.0.0.4") == b"40"
+
+
+def polled(front: Front, server: Server, source: str, **headers: str) -> bytes:
+    """Connect by polling; the type of the Socket.IO packet that answers (the limit is told by an event)."""
+    path = f"/socket.io/?EIO=4&transport=polling&token={server.token(int(source[-1]))}"
+    sid = json.loads(front.ask("GET", path, source=source, **headers).body[1:])["sid"]
+    answer = front.ask("POST", f"{path}&sid={sid}", b"40", source=source, **headers)
+    assert (answer.status, answer.body) == (200, b"ok")
+    packets = front.ask("GET", f"{path}&sid={sid}", source=source, **headers).body.split(b"\x1e")
+    return b"42" if any(b"connection_rejected" in packet for packet in packets) else packets[0][:2]
+
+
+def test_without_a_trusted_proxy_all_its_clients_are_one_address(behind: Callable[..., tuple[Server, Front]]) -> None:
+    server, front = behind(MAX_CONNECTIONS_PER_IP="1")
+    with front.native(server.token(1), "127.0.0.2") as first:
+        first.greeted()
+        for claimed in SPOOFED:
+            with front.native(server.token(2), "127.0.0.3", X_Forwarded_For=claimed) as second:
+                assert second.next()["code"] == "RATE_LIMITED", claimed
+
+
+def test_without_a_trusted_proxy_a_direct_client_cannot_choose_its_address(start_server: StartServer) -> None:
+    server = start_server(MAX_CONNECTIONS_PER_IP="1")
+
+    def direct(claimed: str) -> NativeClient:
+        headers = {"X-Forwarded-For": claimed, "Authorization": f"Bearer {server.token(2)}"}
+        opening = connect(server.ws_url, additional_headers=headers, proxy=None, close_timeout=1, ping_interval=None)
+        return NativeClient(opening.__enter__())
+
+    with direct("203.0.113.1") as first:
+        first.greeted()
+        for claimed in SPOOFED:
+            with direct(claimed) as second:
+                assert second.next()["code"] == "RATE_LIMITED", claimed
+
+
+def test_keyless_broadcasts_through_a_trusted_proxy(behind: Callable[..., tuple[Server, Front]]) -> None:
+    """By the client's address, not by the proxy's (which is loopback), and not by what the client claims."""
+    _, front = behind(TRUST_PROXY="1", LARAVEL_BROADCAST_ALLOW_FROM="127.0.0.1")
+    assert front.ask("POST", "/api/laravel-broadcast", BROADCAST).status == 200
+    assert front.ask("POST", "/api/laravel-broadcast", BROADCAST, X_Forwarded_For="203.0.113.9").status == 200
+    assert front.ask("POST", "/api/laravel-broadcast", BROADCAST, source="127.0.0.2").status == 401
+    for claimed in ("127.0.0.1", "127.0.0.1, 127.0.0.1", "::1", "localhost", ""):
+        answer = front.ask(
+            "POST", "/api/laravel-broadcast", BROADCAST, source="127.0.0.2", X_Forwarded_For=claimed, X_Real_IP=claimed
+        )
+        assert answer.status == 401, claimed
+
+
+def test_keyless_broadcasts_through_a_proxy_that_nobody_declared(
+    front: Front, server: Server, start_server: StartServer
+) -> None:
+    """Its address is loopback, but it names the client's in a header: no privilege for anybody behind it."""
+    for source in ("127.0.0.1", "127.0.0.2"):
+        for headers in ({}, {"X_Forwarded_For": "127.0.0.1"}):
+            assert front.ask("POST", "/api/laravel-broadcast", BROADCAST, source=source, **headers).status == 401
+    assert server.post("/api/laravel-broadcast", BROADCAST, key=False).status_code == 200
+    assert server.post("/api/laravel-broadcast", BROADCAST, key=False, X_Forwarded_For="127.0.0.1").status_code == 401
