@@ -11,7 +11,8 @@ import gzip
 import re
 from typing import Any, Final
 
-from mechamap_rt.transport.engineio import EngineDoor, EngineSession
+from mechamap_rt.transport.engineio import EngineDoor
+from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.wire import engineio
 from mechamap_rt.wire.engineio import Refusal
 

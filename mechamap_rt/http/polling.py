@@ -11,7 +11,8 @@ from twisted.web.server import NOT_DONE_YET
 
 from mechamap_rt.http.replies import Reply
 from mechamap_rt.http.request import RealtimeRequest
-from mechamap_rt.transport.engineio import EngineDoor, EngineSession
+from mechamap_rt.transport.engineio import EngineDoor
+from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.transport.port import hand_over, is_upgrade
 from mechamap_rt.transport.websocket import Gate

@@ -110,6 +110,36 @@ class RealtimeChannel(http.HTTPChannel):
     _networkProducer: Any
     _refused = False
 
+    _head = b""
+    _host: Any = None
+    _peer: Any = None
+
+    def getHost(self) -> Any:
+        """Asked for with every request, which would be a system call each."""
+        if self._host is None:
+            self._host = self.transport.getHost()
+        return self._host
+
+    def getPeer(self) -> Any:
+        if self._peer is None:
+            self._peer = self.transport.getPeer()
+        return self._peer
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+        """Keep the head until the body comes, so that both leave in one write."""
+        lines = [b"%b %b %b\r\n" % (version, code, reason)]
+        lines += [b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        self._head = b"".join(lines) + b"\r\n"
+
+    def write(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        self._send(head + data)
+
+    def requestDone(self, request: Any) -> None:
+        if self._head:
+            self.write(b"")
+        super().requestDone(request)
+
     #: Bytes that may come on a connection whose GET waits in the express lane.
     max_held: Final = 64 * 1024
     _polling: Any = None

@@ -163,8 +163,9 @@ async function act(request) {
       socket.disconnect();
       return null;
     case "close":
+      // the manager too, or it would come back for a socket of another namespace
       socket.close();
-      engine?.close();
+      socket.io.disconnect();
       clients.delete(request.client);
       return null;
     default:

@@ -119,7 +119,9 @@ class Wire:
 
     # Socket.IO
 
-    async def expect(self, kind: int, namespace: str = "/", ident: int | None = None, name: str | None = None) -> Packet:
+    async def expect(
+        self, kind: int, namespace: str = "/", ident: int | None = None, name: str | None = None
+    ) -> Packet:
         """The next packet of this kind; others are passed over.
 
         :param name: of the event.
@@ -185,9 +187,17 @@ class Wire:
         return took
 
     async def gone(self) -> None:
-        """No request may find the session."""
-        async with Connection(self.target.url, self.target.limit) as connection:
-            refused(await connection.request("GET", self.target.query(sid=self.sid)), 1)
+        """Soon no request may find the session: 400 at once, and then with the code of an unknown session."""
+        late = time.monotonic() + self.target.limit
+        while True:
+            async with Connection(self.target.url, self.target.limit) as connection:
+                answer = await connection.request("GET", self.target.query(sid=self.sid))
+            try:
+                return refused(answer, 1)
+            except Violation:
+                if answer is None or answer.status != 400 or time.monotonic() > late:
+                    raise
+            await asyncio.sleep(0.02)
 
     async def ends(self, *packets: Raw) -> None:
         """These packets must end the session."""

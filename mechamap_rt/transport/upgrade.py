@@ -1,0 +1,62 @@
+"""The upgrade of a polling session to a WebSocket, up to the client's word that it may move."""
+
+from __future__ import annotations
+
+from mechamap_rt.core.wheel import Deadline
+from mechamap_rt.errors import Disconnect
+from mechamap_rt.transport.enginesession import EngineSession
+from mechamap_rt.transport.websocket import Pipe
+
+
+class Probe:
+    """A WebSocket that wants to take over a polling session; it must say so within the upgrade time-out."""
+
+    __slots__ = ("_deadline", "_pipe", "_session")
+
+    def __init__(self, session: EngineSession, pipe: Pipe) -> None:
+        self._session = session
+        self._pipe = pipe
+        self._deadline: Deadline | None = None
+
+    def opened(self) -> None:
+        if not self._session.may_upgrade:
+            return self._pipe.finish(Disconnect.BAD_MESSAGE)
+        door = self._session.door
+        self._deadline = door.lobby.wheel.after(door.upgrade_timeout, lambda: self.dismiss(Disconnect.BAD_MESSAGE))
+
+    def text(self, payload: bytes) -> None:
+        if payload == b"2probe" and self._deadline is not None and self._session.may_upgrade:
+            self._pipe.send_text(b"3probe")
+            self._session.probing(self)
+        elif payload == b"5" and self._session.probe is self:
+            self._settle()
+            if self._session.upgrade(self._pipe):
+                self._pipe.session = self._session
+            else:
+                self._pipe.finish(Disconnect.BAD_MESSAGE)
+        else:
+            self.dismiss(Disconnect.BAD_MESSAGE)
+
+    def binary(self, payload: bytes) -> None:
+        self.dismiss(Disconnect.BAD_MESSAGE)
+
+    def heard(self) -> None:
+        """A pong frame says nothing here."""
+
+    def lost(self) -> None:
+        self._give_up()
+
+    def dismiss(self, reason: Disconnect) -> None:
+        """End the attempt; polling goes on."""
+        self._give_up()
+        self._pipe.finish(reason)
+
+    def _settle(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._settle()
+        if self._session.probe is self:
+            self._session.probing(None)
