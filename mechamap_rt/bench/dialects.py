@@ -105,4 +105,12 @@ class Bare:
         return None, True
 
 
-DIALECTS: Final[dict[DialectName, Dialect]] = {"socketio": SocketIO(), "native": Native(), "bare": Bare()}
+_SOCKETIO: Final = SocketIO()
+
+#: Over long polling the packets are Socket.IO's too; :mod:`mechamap_rt.bench.poller` carries them.
+DIALECTS: Final[dict[DialectName, Dialect]] = {
+    "socketio": _SOCKETIO,
+    "native": Native(),
+    "polling": _SOCKETIO,
+    "bare": Bare(),
+}

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 LoadName = Literal["flat", "paced", "idle", "connect", "post"]
-DialectName = Literal["socketio", "native", "bare"]
+DialectName = Literal["socketio", "native", "polling", "bare"]
 
 #: The application message of the fan-out loads, in bytes (the WebSocket payload).
 MESSAGE_SIZE = 200

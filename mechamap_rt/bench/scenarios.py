@@ -62,7 +62,9 @@ class Scenario:
 
 MECHAMAP = Contender("mechamap", "mechamap", "socketio")
 NATIVE = Contender("mechamap-native", "mechamap", "native")
+POLLING = Contender("mechamap-polling", "mechamap", "polling")
 NPM = Contender("npm", "npm", "socketio")
+NPM_POLLING = Contender("npm-polling", "npm", "polling")
 SENDLOOP = Contender("sendloop", "sendloop", "bare")
 
 _QUICK = Size(connections=40, operations=20, warmup=5, in_flight=4, rate=50.0, settle=0.2)
@@ -73,11 +75,12 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         title="200-byte message to 1,000 subscribers of one channel, 4 publications in flight",
         unit="µs CPU/delivery",
         load="flat",
-        contenders=(MECHAMAP, NATIVE, NPM, SENDLOOP),
+        contenders=(MECHAMAP, NATIVE, POLLING, NPM, NPM_POLLING, SENDLOOP),
         targets=(
             Target("mechamap", "npm", 0.5),
             Target("mechamap", "sendloop", 1.0),
             Target("mechamap-native", "mechamap", 1.0),
+            Target("mechamap-polling", "mechamap", 4.0),
         ),
         size=Size(connections=1000, operations=400, warmup=60),
         quick=_QUICK,
@@ -87,8 +90,12 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         title="200-byte message to 250 subscribers of one channel, 20 publications a second",
         unit="µs CPU/delivery",
         load="paced",
-        contenders=(MECHAMAP, NATIVE, NPM, SENDLOOP),
-        targets=(Target("mechamap", "npm", 0.7), Target("mechamap-native", "mechamap", 1.0)),
+        contenders=(MECHAMAP, NATIVE, POLLING, NPM, NPM_POLLING, SENDLOOP),
+        targets=(
+            Target("mechamap", "npm", 0.7),
+            Target("mechamap-native", "mechamap", 1.0),
+            Target("mechamap-polling", "mechamap", 4.0),
+        ),
         size=Size(connections=250, operations=400, warmup=100),
         quick=_QUICK,
     ),
@@ -97,8 +104,12 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         title="5,000 authenticated connections that say nothing",
         unit="kB/connection",
         load="idle",
-        contenders=(MECHAMAP, NATIVE, NPM),
-        targets=(Target("mechamap", None, 16.0), Target("mechamap-native", None, 12.0)),
+        contenders=(MECHAMAP, NATIVE, POLLING, NPM),
+        targets=(
+            Target("mechamap", None, 16.0),
+            Target("mechamap-native", None, 12.0),
+            Target("mechamap-polling", None, 25.0),
+        ),
         size=Size(connections=5000, operations=0, warmup=500),
         quick=replace(_QUICK, connections=100),
     ),

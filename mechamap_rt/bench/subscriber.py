@@ -14,6 +14,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from mechamap_rt.bench.dialects import DIALECTS, Dialect, Identity, Refused
 from mechamap_rt.bench.job import BenchError, Job
+from mechamap_rt.bench.poller import Poller
 
 #: Shorter messages after the handshake are heartbeats and answers, not publications.
 _EVENT_FLOOR = 100
@@ -36,6 +37,17 @@ class Tally:
     disconnected: int = 0
     message_size: int = 0
     latencies_us: array[int] = field(default_factory=lambda: array("q"))
+
+    def arrived(self, count: int, size: int, stamps: list[bytes]) -> None:
+        """So many publications came at once, to a client of long polling."""
+        self.received += count
+        self.message_size = size
+        now = stamp() if stamps else 0
+        self.latencies_us.extend(now - int(sent) for sent in stamps)
+
+    def gone(self) -> None:
+        """A client lost its connection."""
+        self.disconnected += 1
 
     def reset(self) -> None:
         """Forget what was received; the measured window begins."""
@@ -75,6 +87,11 @@ class Subscriber(WSListener):
         self._tally.disconnected += 1
         if not self._ready.done():
             self._ready.set_exception(Refused("the server closed the connection before it was ready"))
+
+    def disconnect(self) -> None:
+        """Cut the connection."""
+        if self.transport is not None and not self.transport.is_disconnected:
+            self.transport.disconnect(graceful=False)
 
     def _converse(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type != WSMsgType.TEXT:
@@ -128,7 +145,7 @@ class Swarm:
         self._channel = channel
         self._next_user = 1
         self._dialect = DIALECTS[job.dialect]
-        self._clients: list[Subscriber] = []
+        self._clients: list[Subscriber | Poller] = []
         self.connect_us: array[int] = array("q")
 
     def identities(self, count: int) -> list[Identity]:
@@ -162,19 +179,13 @@ class Swarm:
     async def _connect_one(self, who: Identity) -> None:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sampled = len(self._clients) % self._job.sample == 0
-        kind = SampledSubscriber if sampled else Subscriber
-        client = kind(self._dialect, who, self._tally, ready)
-        self._clients.append(client)
-        options: dict[str, Any] = {"read_buffer_init_size": 4096, "enable_auto_ping": False}
         began = time.monotonic_ns()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await ws_connect(
-                    lambda: client,
-                    f"ws://{self._job.host}:{self._job.port}{self._dialect.path}",
-                    extra_headers=self._dialect.headers,
-                    **options,
-                )
+                if self._job.dialect == "polling":
+                    await self._open_poller(who, ready, sampled)
+                else:
+                    await self._open_websocket(who, ready, sampled)
                 await ready
         except TimeoutError as error:
             raise BenchError(f"a client was not ready within {_CONNECT_TIMEOUT:.0f} s") from error
@@ -182,12 +193,28 @@ class Swarm:
             raise BenchError(f"a client could not connect: {error}") from error
         self.connect_us.append((time.monotonic_ns() - began) // 1000)
 
+    async def _open_websocket(self, who: Identity, ready: asyncio.Future[None], sampled: bool) -> None:
+        kind = SampledSubscriber if sampled else Subscriber
+        client = kind(self._dialect, who, self._tally, ready)
+        self._clients.append(client)
+        options: dict[str, Any] = {"read_buffer_init_size": 4096, "enable_auto_ping": False}
+        await ws_connect(
+            lambda: client,
+            f"ws://{self._job.host}:{self._job.port}{self._dialect.path}",
+            extra_headers=self._dialect.headers,
+            **options,
+        )
+
+    async def _open_poller(self, who: Identity, ready: asyncio.Future[None], sampled: bool) -> None:
+        client = Poller(self._job.host, who, self._tally, ready, sampled, _EVENT_FLOOR)
+        self._clients.append(client)
+        await asyncio.get_running_loop().create_connection(lambda: client, self._job.host, self._job.port)
+
     async def disconnect(self) -> None:
         """Close every client, in pieces so that the server is not stormed."""
         clients, self._clients = self._clients, []
         for position, client in enumerate(clients):
-            if client.transport is not None and not client.transport.is_disconnected:
-                client.transport.disconnect(graceful=False)
+            client.disconnect()
             if position % 100 == 99:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)

@@ -126,10 +126,7 @@ async function act(request) {
     return null;
   }
   if (request.do === "join") {
-    const manager = clients.get(request.beside).io;
-    const socket = manager.socket(request.namespace, request.options);
-    watch(request.client, socket);
-    socket.connect();
+    watch(request.client, clients.get(request.beside).io.socket(request.namespace, request.options));
     return null;
   }
   const socket = clients.get(request.client);

@@ -177,7 +177,7 @@ class Node:
 
     def join(self, beside: NodeClient, namespace: str, token: str | None) -> NodeClient:
         client = self._new()
-        options = {} if token is None else {"auth": {"token": token}}
+        options = {} if token is None else {"auth": {"token": token}, "query": {"token": token}}
         self.call("join", client=client.name, beside=beside.name, namespace=namespace, options=options)
         return client
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections import Counter
 
 from tests.conformance.registry import CASES
 from tests.conformance.suite import AT_ONCE, Result, discovered, run
@@ -66,10 +67,8 @@ async def main(options: argparse.Namespace) -> int:
         print(violation, file=sys.stderr)
         return 2
     results = await run(target, names, options.at_once, show)
-    counts = {
-        outcome: sum(r.outcome == outcome for r in results.values()) for outcome in ("passed", "failed", "skipped")
-    }
-    print(f"\n{target.url}: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+    counts = Counter(result.outcome for result in results.values())
+    print(f"\n{target.url}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     return 1 if counts["failed"] else 0
 
 

@@ -6,11 +6,8 @@ import asyncio
 
 from tests.conformance.rawhttp import Connection
 from tests.conformance.registry import BOTH, POLLING, WEBSOCKET, over
-from tests.conformance.target import check, refused
+from tests.conformance.target import ARRIVAL, check, refused
 from tests.conformance.wires import Closed, PollingWire, WebSocketWire, Wire, decode
-
-#: Seconds after which a GET that was sent has surely reached the server (there is nothing to see of it).
-ARRIVAL = 0.1
 
 
 async def _drained(wire: PollingWire) -> None:
@@ -70,7 +67,7 @@ async def cut(wire: WebSocketWire) -> None:
 
 @over(*POLLING)
 async def duplicate_get(wire: PollingWire) -> None:
-    """A second GET while one waits gets 400 (or 500, as from early servers) and ends the session; the first gets close"""
+    """A second GET while one waits gets 400 (500 from early servers) and ends the session; the first gets close"""
     await _drained(wire)
     waiting = asyncio.create_task(wire.get())
     await asyncio.sleep(ARRIVAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.conformance.registry import ALL, BOTH, over
-from tests.conformance.target import check
+from tests.conformance.target import ARRIVAL, check
 from tests.conformance.wires import Wire, head
 
 
@@ -34,13 +34,18 @@ async def without_comma(wire: Wire) -> None:
 @over(*ALL)
 async def then_event(wire: Wire) -> None:
     """An event to a namespace that was left ends the session"""
-    await wire.ends("41", wire.event(1))
+    namespace = wire.target.second
+    await wire.connect(namespace)
+    await wire.send("41")
+    await wire.alive(namespace)
+    await wire.ends(wire.event(1))
 
 
 @over(*BOTH)
 async def then_connect(wire: Wire) -> None:
     """After the last disconnect the session stays for a while: the namespace may be joined again"""
     await wire.send("41")
+    await asyncio.sleep(ARRIVAL)
     await wire.connect()
     await wire.alive()
 
@@ -52,7 +57,7 @@ async def not_answered(wire: Wire) -> None:
     await wire.connect(namespace)
     await wire.alive()
     await wire.send(head("1", namespace))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(ARRIVAL)
     await wire.send(wire.event(5))
     async with asyncio.timeout(wire.target.limit):
         while not str(packet := await wire.receive()).startswith("435["):

@@ -28,7 +28,6 @@ malformed(
     event_object="42{}",
     event_string='42"ping"',
     event_null="42null",
-    event_number="427",
     event_empty_list="42[]",
     event_null_name="42[null]",
     event_bool_name="42[true]",
@@ -48,7 +47,6 @@ malformed(
     json_raw_control='42["x","\n"]',
     json_bad_escape='42["\\x"]',
     json_leading_zero='42["x",01]',
-    json_byte_order_mark='42\ufeff["x"]',
 )
 malformed(
     BOTH,

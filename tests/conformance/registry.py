@@ -76,10 +76,15 @@ def over(*transports: str, joined: bool = True) -> Callable[[Callable[..., Await
 
 
 def malformed(transports: tuple[str, ...], rule: str, **packets: tuple[str | bytes, ...] | str) -> None:
-    """Cases, by their names, of packets that must end a session which is connected to ``/``."""
+    """Cases, by their names, of packets that must end a session.
+
+    It has joined every namespace, so that none of them being left could be what ends it.
+    """
     for name, sent in packets.items():
 
         async def ends(wire: Wire, sent: tuple[str | bytes, ...] | str = sent) -> None:
+            for namespace in wire.target.namespaces[1:]:
+                await wire.connect(namespace)
             await wire.ends(*((sent,) if isinstance(sent, str) else sent))
 
         ends.__name__ = name

@@ -9,6 +9,9 @@ from urllib.parse import urlencode, urlsplit
 
 from tests.conformance import rawhttp
 
+#: Seconds after which what was sent has surely reached the server, where there is nothing to see of it.
+ARRIVAL = 0.1
+
 
 class Violation(AssertionError):
     """The server does not keep to the protocol; ``str()`` says where."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tests.conformance.close import ARRIVAL
 from tests.conformance.registry import POLLING, over
-from tests.conformance.target import check, refused, request
+from tests.conformance.target import ARRIVAL, check, refused, request
 from tests.conformance.wires import Closed, PollingWire, WebSocketWire, turned_away
 
 

@@ -1,4 +1,4 @@
-"""The pages of the project and of docs/ are sound reStructuredText, and the tables of docs/protocols.rst say what the code says."""
+"""The project's pages are sound reStructuredText, and the tables of docs/protocols.rst say what the code says."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from mechamap_rt.errors import Code, Disconnect
 from mechamap_rt.http import bodies
 from mechamap_rt.settings import serving
 from mechamap_rt.settings.option import options_of
+from mechamap_rt.transport import engineio as engineio_sessions
 from mechamap_rt.transport import native as native_sessions
 from mechamap_rt.transport import socketio as socketio_sessions
-from mechamap_rt.wire import json, native, socketio
+from mechamap_rt.wire import engineio, json, native, socketio
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.rst")), *sorted((ROOT / "docs").glob("*.rst"))]
@@ -135,5 +136,8 @@ def test_fixed_limits() -> None:
         "native messages in a row that are not understood": native_sessions.MAX_BAD,
         "refused connects of one Socket.IO session": socketio_sessions.MAX_REFUSALS,
         "bytes of a Socket.IO namespace": socketio.MAX_NAMESPACE,
+        "binary attachments of one Socket.IO packet": socketio.MAX_ATTACHMENTS,
+        "packets of one polling body": engineio.MAX_PACKETS,
+        "seconds in which an ended polling session is remembered": engineio_sessions.LINGER,
     }
     assert {row[0].replace("’", "'"): int(row[1]) for row in rows("Limits", 1)} == limits
