@@ -19,7 +19,7 @@ BUNDLE := mechamap_rt/http/static/socket.io
 BUNDLE_FILES := socket.io.js socket.io.min.js socket.io.esm.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-tools lint format bench bundle clean distclean
+.PHONY: help run test test-tools lint format bench fuzz conformance bundle clean distclean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -42,6 +42,14 @@ format: $(DEV_READY)  ## let ruff repair what it can
 
 bench: $(DEV_READY) $(PEER_READY)  ## measure it against its peers: a table and JSON (ARGS are passed on)
 	$(BIN)/mechamap-bench $(ARGS)
+
+fuzz: $(DEV_READY)  ## five minutes of any bytes: into the codecs (coverage-guided), and into a live port
+	@$(PIP) install 'atheris>=2.3'
+	$(BIN)/python -m tests.fuzz codecs --seconds 150
+	$(BIN)/python -m tests.fuzz live --seconds 150
+
+conformance: $(DEV_READY)  ## the protocol conformance suite against any server (ARGS='http://127.0.0.1:3000 --token …')
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 $(PEER_READY): bench/peer/package-lock.json
 	cd bench/peer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -93,8 +101,8 @@ $(BUNDLE)/socket.io.js: $(CLIENTS)/package-lock.json
 clean:  ## remove what builds and test runs left (keeps the virtualenv)
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache _trial_temp*
 	rm -rf $(BUNDLE) twisted/plugins/dropin.cache
-	find . -path ./$(VENV) -prune -o -path ./$(CLIENTS)/node_modules -prune -o -name __pycache__ -type d -print0 \
+	find . -path ./$(VENV) -prune -o -name node_modules -prune -o -name __pycache__ -type d -print0 \
 	    | xargs -0 rm -rf
 
 distclean: clean  ## the same, and the virtualenv and node_modules too
-	rm -rf $(VENV) $(CLIENTS)/node_modules
+	rm -rf $(VENV) $(CLIENTS)/node_modules tests/conformance/peer/node_modules bench/peer/node_modules

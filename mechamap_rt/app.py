@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -91,7 +92,7 @@ class Realtime(Service):
             origins,
             ping_interval=ws.ping_interval,
             ping_timeout=ws.ping_timeout,
-            connect_timeout=settings.limits.connection_timeout,
+            connect_timeout=settings.limits.connection_timeout or math.inf,
             upgrade_timeout=ws.upgrade_timeout,
             max_payload=ws.max_http_buffer_size,
             transports=ws.transports,
@@ -105,7 +106,8 @@ class Realtime(Service):
             ping_timeout=ws.ping_timeout,
             connect_timeout=settings.limits.connection_timeout,
         )
-        self.gate.routes.update({"/socket.io/": self.engine.accept, "/ws": native.accept})
+        engineio = dict.fromkeys(("/socket.io/", "/socket.io"), self.engine.accept)
+        self.gate.routes.update(engineio | {"/ws": native.accept})
         site = make_site(
             self._reactor, self._tree(), self.engine, ws.max_http_buffer_size, settings.http.compression_enabled
         )

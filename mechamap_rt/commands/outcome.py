@@ -37,7 +37,8 @@ def failure(fault: ClientFault, event: str, context: dict[str, Any], now: float)
     if event != "error":
         # the contract knows one code for a refused re-authentication
         code = Code.AUTH_FAILED if event == "authentication_error" else fault.code
-        return Outcome(event, context | {"error": fault.message, "code": code}, fault)
+        extra = {"details": fault.details} if fault.details else {}
+        return Outcome(event, context | {"error": fault.message, "code": code} | extra, fault)
     details = dict(fault.details)
     if fault.field is not None:
         details["field"] = fault.field

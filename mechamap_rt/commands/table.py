@@ -106,8 +106,7 @@ class ClientCommands:
 
     async def ping(self, connection: Connection, data: Any) -> Outcome:
         sent = data.get("timestamp") if isinstance(data, dict) else None
-        echo = isinstance(sent, int | float) or (isinstance(sent, str) and len(sent) <= 64)
-        return Outcome("pong", {"timestamp": sent if echo else self._now()})
+        return Outcome("pong", {"timestamp": echo(sent, self._clock())})
 
     async def user_activity(self, connection: Connection, data: Any) -> Outcome:
         """Others in the presence channels of this connection hear of it."""
@@ -152,6 +151,12 @@ class ClientCommands:
 
     def _now(self) -> str:
         return json.timestamp(self._clock())
+
+
+def echo(sent: Any, now: float) -> Any:
+    """The time that a ``pong`` gives back: the client's own, or ours where it sent none that is one."""
+    number = isinstance(sent, int | float) and not isinstance(sent, bool)
+    return sent if number or (isinstance(sent, str) and len(sent) <= 64) else json.timestamp(now)
 
 
 def _channel(data: Any) -> Channel:

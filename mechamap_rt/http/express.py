@@ -50,7 +50,7 @@ class Express:
         if sid is None or b"transport=polling" not in data[:line_end] or _UNUSUAL.search(data, line_end):
             return None
         session = self._door.sessions.get(sid[1].decode())
-        if session is None:
+        if session is None or b"EIO=%d" % session.revision not in data[:line_end]:
             return None
         origin = _ORIGIN.search(data, line_end)
         headers = b""
@@ -66,6 +66,11 @@ class Express:
         compress = self._compress and _ENCODING.search(data, line_end) is not None
         self.served += 1
         return ExpressPoll(channel, session, headers, compress)
+
+    def session_of(self, method: bytes, uri: bytes) -> EngineSession | None:
+        """The session that a POST which has just begun belongs to."""
+        sid = _SID.search(uri + b" ") if method == b"POST" and uri.startswith(b"/socket.io/?") else None
+        return None if sid is None else self._door.sessions.get(sid[1].decode())
 
 
 _HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]{1,256})\r\n", re.IGNORECASE)

@@ -17,9 +17,12 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 from zope.interface import implementer
 
+from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.express import COMPRESS_FROM
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
+from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.transport.websocket import direct
+from mechamap_rt.wire import engineio
 
 _log = Logger()
 
@@ -46,6 +49,22 @@ class RealtimeRequest(server.Request):
             self.channel.refuse(_too_large(self.max_body))
             return
         super().gotLength(length)
+        session = self.channel.session_of_post()
+        if session is not None:
+            self._begin_post(session)
+
+    def _begin_post(self, session: EngineSession) -> None:
+        """The head of a polling POST is here; a second one at once ends the session, as the protocol has it."""
+        if session.posting is not None:
+            session.finish(Disconnect.BAD_MESSAGE)
+            self.channel.refuse(Reply(engineio.BAD_REQUEST.body(), 400))
+            return
+        session.posting = self
+        self.notifyFinish().addBoth(lambda _: self._end_post(session))
+
+    def _end_post(self, session: EngineSession) -> None:
+        if session.posting is self:
+            session.posting = None
 
     def handleContentChunk(self, data: bytes) -> None:
         self._received += len(data)
@@ -109,6 +128,10 @@ class RealtimeChannel(http.HTTPChannel):
     transport: Any
     _networkProducer: Any
     _refused = False
+
+    def session_of_post(self) -> EngineSession | None:
+        session: EngineSession | None = self.site.express.session_of(self._command, self._path)
+        return session
 
     _head = b""
     _host: Any = None

@@ -16,6 +16,7 @@ from mechamap_rt.wire.engineio import Refusal
 class EngineDoor:
     """Makes Engine.IO sessions and finds them again; all times are seconds.
 
+    :param connect_timeout: to join a namespace in; ``inf`` is no limit.
     :param transports: those on offer, of ``websocket`` and ``polling``.
     :param namespaces: the Socket.IO namespaces that exist.
     :ivar sessions: by ``sid``.
@@ -50,10 +51,16 @@ class EngineDoor:
     def refusal(self, handshake: Handshake, transport: str) -> Refusal | None:
         """Why a request over ``transport`` is refused before anybody looks at its session, if it is."""
         query = handshake.query
-        if query.get("transport") != transport or transport not in self.transports:
+        if query.get("transport") not in self.transports:
             return engineio.UNKNOWN_TRANSPORT
-        if query.get("EIO") not in engineio.REVISIONS:
+        session = self.sessions.get(query.get("sid", ""))
+        revision = engineio.REVISIONS.get(query.get("EIO", ""))
+        if session is not None and session.revision is not revision:
+            return engineio.BAD_REQUEST
+        if revision is None:
             return engineio.UNSUPPORTED_VERSION
+        if query["transport"] != transport:
+            return engineio.BAD_REQUEST
         if "j" in query:
             return engineio.NO_JSONP
         if not self.origins.allows(handshake.headers):

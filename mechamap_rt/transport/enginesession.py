@@ -60,6 +60,7 @@ class EngineSession:
         "_pipe",
         "_polling",
         "door",
+        "posting",
         "probe",
         "revision",
         "sid",
@@ -75,6 +76,8 @@ class EngineSession:
         if pipe is None:
             self._polling = PollingOutbox(door.turn, lambda: self.finish(Disconnect.SLOW_CONSUMER), self.revision)
         self.probe: Probe | None = None
+        #: The POST that is being read: there may be one at a time.
+        self.posting: object | None = None
         self._client = SocketIOClient(
             door.lobby, self, self._address, credentials(handshake), door.namespaces, door.max_payload, over
         )
@@ -193,7 +196,8 @@ class EngineSession:
             self._alive()
         elif kind is PacketType.PING and self.revision is Revision.V3:
             self.send_packet(b"3" + packet.data)
-            self._arm(self.door.ping_interval + self.door.ping_timeout, self._silent)
+            if not self._abandoned():
+                self._arm(self.door.ping_interval + self.door.ping_timeout, self._silent)
         elif kind is PacketType.CLOSE:
             self.finish(Disconnect.NORMAL)
         elif kind is not PacketType.NOOP:
@@ -267,18 +271,23 @@ class EngineSession:
         self._arm(self.door.ping_timeout, self._silent)
 
     def _alive(self) -> None:
-        """The pong. A session that joined no namespace, or left the last, does not stay for ever."""
-        if not self._awaiting:
-            return
-        self._awaiting = False
+        """The pong."""
+        if self._awaiting:
+            self._awaiting = False
+            if not self._abandoned():
+                self._arm(self.door.ping_interval, self._beat)
+
+    def _abandoned(self) -> bool:
+        """A session that joined no namespace, or left the last, does not stay for ever: has it just been ended?"""
         now = self.door.lobby.clock()
         if self._client.connected:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = now
         elif now - self._alone_since >= self.door.connect_timeout:
-            return self.finish(Disconnect.AUTH_TIMEOUT)
-        self._arm(self.door.ping_interval, self._beat)
+            self.finish(Disconnect.AUTH_TIMEOUT)
+            return True
+        return False
 
     def _silent(self) -> None:
         self.finish(Disconnect.HEARTBEAT)

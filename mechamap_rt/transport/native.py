@@ -9,7 +9,9 @@ from typing import Any, Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mechamap_rt.auth.jwt import bare
 from mechamap_rt.commands.outcome import Outcome
+from mechamap_rt.commands.table import echo
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.wheel import Deadline
@@ -41,9 +43,9 @@ class _State(Enum):
 class NativeDoor:
     """Makes native sessions.
 
-    :param heartbeat: seconds between two pings.
+    :param heartbeat: seconds between two pings; 0 is none.
     :param ping_timeout: seconds after an unanswered ping.
-    :param connect_timeout: seconds to authenticate in.
+    :param connect_timeout: seconds to authenticate in; 0 is no limit.
     """
 
     def __init__(
@@ -103,7 +105,8 @@ class NativeSession:
     def opened(self) -> None:
         if self._over is not None:
             return self._refuse(None, Code.RATE_LIMITED, self._over.message, self._over)
-        self._arm(self._door.connect_timeout, self._too_late)
+        if self._door.connect_timeout:
+            self._arm(self._door.connect_timeout, self._too_late)
         token, self._token = self._token, None
         if token is not None:
             self._authenticate(None, token)
@@ -146,7 +149,7 @@ class NativeSession:
 
     def _authenticate(self, ident: int | str | None, token: str) -> None:
         self._state = _State.CHECKING
-        checking = self._door.lobby.authenticate(token)
+        checking = self._door.lobby.authenticate(bare(token))
         checking.addCallbacks(self._admit, self._refused, callbackArgs=(ident,), errbackArgs=(ident,))
         checking.addErrback(self._unexpected, ident)
 
@@ -162,7 +165,9 @@ class NativeSession:
         self._state = _State.OPEN
         greeting = lobby.greeting(connection) | {"heartbeat": self._door.heartbeat}
         self._pipe.send_text(native.connected(ident, greeting))
-        self._arm(self._door.heartbeat, self._beat)
+        self._disarm()
+        if self._door.heartbeat:
+            self._arm(self._door.heartbeat, self._beat)
         waiting, self._waiting = self._waiting, None
         for request in waiting or ():
             self._request(request)
@@ -223,7 +228,7 @@ class NativeSession:
         self._pipe.send_text(native.pong(request.id, outcome.payload))
 
     def _pong(self, request: native.Request) -> dict[str, Any]:
-        return {"timestamp": json.timestamp(self._door.lobby.clock())}
+        return {"timestamp": echo(request.body.get("timestamp"), self._door.lobby.clock())}
 
     def _error(self, ident: int | str | None, code: Code, message: str, extra: dict[str, Any] | None = None) -> None:
         members = {"code": code, "error": message} | (extra or {})
@@ -240,9 +245,13 @@ class NativeSession:
     # time
 
     def _arm(self, seconds: float, call: Callable[[], None]) -> None:
+        self._disarm()
+        self._deadline = self._door.lobby.wheel.after(seconds, call)
+
+    def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = self._door.lobby.wheel.after(seconds, call)
+            self._deadline = None
 
     def _beat(self) -> None:
         """Time for a ping, or, when nothing came since the last, for the end."""
@@ -272,9 +281,7 @@ class NativeSession:
     def _leave(self) -> None:
         """No more requests, events or timers."""
         self._state = _State.DONE
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._disarm()
         connection, self._connection = self._connection, None
         if connection is not None:
             self._door.lobby.leave(connection)

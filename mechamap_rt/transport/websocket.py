@@ -180,6 +180,9 @@ class Pipe(WebSocketServerProtocol):
                 self._invalid_payload("not valid UTF-8")
         self.message_data = None
 
+    def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
+        self._fail_connection(Disconnect.TOO_BIG.code, Disconnect.TOO_BIG.reason)
+
     def onPong(self, payload: bytes) -> None:
         if self.session is not None:
             self.session.heard()
@@ -304,6 +307,7 @@ class Gate(WebSocketServerFactory):
             maxMessagePayloadSize=max_payload,
             failByDrop=False,
             echoCloseCodeReason=True,
+            allowNullOrigin=True,
             openHandshakeTimeout=0,
             closeHandshakeTimeout=LINGER,
         )

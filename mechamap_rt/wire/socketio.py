@@ -66,7 +66,7 @@ def decode(raw: bytes) -> Packet:
         raise SocketIOError("unknown packet type")
     kind = _TYPES[raw[0] - 0x30]
     attachments = int(head[2] or 0)
-    if (kind in _BINARY) != (head[2] is not None):
+    if (kind in _BINARY) != (attachments > 0) or (head[2] is not None and kind not in _BINARY):
         raise SocketIOError("attachments do not fit the packet type")
     if attachments > MAX_ATTACHMENTS:
         raise SocketIOError("too many attachments")
@@ -79,6 +79,8 @@ def decode(raw: bytes) -> Packet:
         return Packet(kind, namespace, None, ident, attachments, str(error))
     except json.BadJSON as error:
         raise SocketIOError(str(error)) from None
+    if body and data is None:
+        raise SocketIOError("null is no payload")
     _check(kind, data, ident)
     return Packet(kind, namespace, data, ident, attachments)
 

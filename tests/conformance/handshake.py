@@ -102,6 +102,7 @@ async def other_revision(wire: PollingWire) -> None:
     """A session belongs to the revision it began with: requests with another are refused with 400"""
     for revision in ("3", "abc", None):
         refused(await request(wire.target, "POST", b"4hello", sid=wire.sid, EIO=revision))
+        refused(await request(wire.target, "GET", sid=wire.sid, EIO=revision))
     await wire.alive()
 
 

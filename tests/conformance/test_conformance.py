@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -117,13 +118,8 @@ SERVERS = {"mechamap_rt": this_server, "npm": npm_server}
 @pytest.fixture(scope="module", params=SERVERS)
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """What came of every case that was asked for, of one server."""
-    asked = {
-        item.callspec.params["name"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.path == request.path
-        and item.callspec.params.get("results") == request.param
-    }
+    parameters = [item.callspec.params for item in request.session.items if _is_case(item, request.path)]
+    asked = {chosen["name"] for chosen in parameters if chosen["results"] == request.param}
 
     async def all_of_them(server: Target) -> dict[str, Result]:
         found = await discovered(server)
@@ -135,8 +131,28 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return asyncio.run(all_of_them(server))
 
 
+def _is_case(item: pytest.Item, path: Path) -> bool:
+    return isinstance(item, pytest.Function) and item.path == path and item.originalname == "test_case"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_case(results: dict[str, Result], name: str) -> None:
     result = results[name]
     if result.outcome != "passed":
         pytest.fail(f"{result.case.rule}\n{result.outcome}: {result.why}", pytrace=False)
+
+
+def test_command_line(server: Server) -> None:
+    """The suite runs against any URL; its exit status says what came of it."""
+
+    def suite(*options: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "tests.conformance", server.url, *options]
+        done = subprocess.run(command, cwd=PEER.parents[2], capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout + done.stderr
+
+    status, told = suite("--token", token(), "-k", "message.answered")
+    assert status == 0 and "3 passed, 0 failed, 0 skipped" in told, told
+    status, told = suite("--limit", "0.5", "-k", "message.answered[websocket]")
+    assert status == 1 and "0 passed, 1 failed, 0 skipped" in told, told
+    status, told = suite("--path", "/nowhere/")
+    assert status == 2 and "no handshake" in told, told

@@ -23,7 +23,7 @@ from mechamap_rt.errors import Code, Disconnect
 from mechamap_rt.http import bodies
 from mechamap_rt.settings import serving
 from mechamap_rt.settings.option import options_of
-from mechamap_rt.transport import engineio as engineio_sessions
+from mechamap_rt.transport import enginesession
 from mechamap_rt.transport import native as native_sessions
 from mechamap_rt.transport import socketio as socketio_sessions
 from mechamap_rt.wire import engineio, json, native, socketio
@@ -138,6 +138,6 @@ def test_fixed_limits() -> None:
         "bytes of a Socket.IO namespace": socketio.MAX_NAMESPACE,
         "binary attachments of one Socket.IO packet": socketio.MAX_ATTACHMENTS,
         "packets of one polling body": engineio.MAX_PACKETS,
-        "seconds in which an ended polling session is remembered": engineio_sessions.LINGER,
+        "seconds in which an ended polling session is remembered": enginesession.LINGER,
     }
     assert {row[0].replace("’", "'"): int(row[1]) for row in rows("Limits", 1)} == limits

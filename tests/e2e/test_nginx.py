@@ -98,7 +98,7 @@ class Front:
         # workers that are not root could not enter pytest's own folders
         user = "user root;" if os.geteuid() == 0 else ""
         (folder / "nginx.conf").write_text(FRAME.format(folder=folder, user=user))
-        command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or required("nginx", "nginx-light")
+        command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or required("nginx", "nginx")
         self._process = subprocess.Popen(
             [command, "-p", folder, "-c", folder / "nginx.conf", "-e", self._error_log], stderr=subprocess.DEVNULL
         )

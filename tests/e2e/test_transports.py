@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as open_websocket
 
 from tests.clients.engine import LIMIT, RawSession
-from tests.clients.node import MODES, NEWEST, NodeClient
+from tests.clients.node import MODES, NEWEST, VERSIONS, NodeClient
 from tests.clients.waiting import subscribers, until, wait_for_subscribers
 from tests.conftest import ConnectNode, StartServer
 from tests.e2e.test_python_socketio import Client
@@ -115,6 +115,40 @@ def test_too_many_events_by_polling(start_server: StartServer, connect_node: Con
     assert hasty.state["connected"] is True
 
 
+# -- how polling ends -------------------------------------------------------------------------------------
+
+
+def test_a_token_that_expires(server: Server, connect_node: ConnectNode) -> None:
+    """The farewell is seen before the transport closes: from 4.5 on, clients take a payload's messages a turn late."""
+    clients = {
+        version: connect_node(server.url, server.token(user, expires_in=2), version=version, **MODES["polling"])
+        for user, version in enumerate(VERSIONS, 1)
+    }
+    for version, client in clients.items():
+        assert client.connected().message("force_disconnect")["reason"] == "token_expired", version
+        gone = client.wait("disconnect")
+        assert (version, gone["reason"]) == (version, "io server disconnect")
+        assert gone["active"] in (False, None), "2.x does not say"
+        assert len([one for one in client.seen if one["event"] == "disconnect"]) == 1
+
+
+def test_what_was_accepted_before_a_stop_is_delivered(start_server: StartServer, connect_node: ConnectNode) -> None:
+    server = start_server()
+    clients = [
+        connect_node(server.url, server.token(user), version=version, **MODES["polling"]).connected()
+        for user, version in enumerate(VERSIONS, 1)
+    ]
+    for number in range(20):
+        for user in range(1, len(clients) + 1):
+            server.publish(f"private-user.{user}", "notification", {"number": number, "padding": "x" * 5000})
+    server.stop()
+    for client in clients:
+        gone = client.wait("disconnect")
+        assert gone["reason"] in ("transport close", "transport error"), "after a DISCONNECT packet it would stay away"
+        seen = [one for one in client.seen[: client.seen.index(gone)] if one["event"] == "message"]
+        assert [one["args"][0]["number"] for one in seen if one["name"] == "notification"] == [*range(20)]
+
+
 # -- namespaces -------------------------------------------------------------------------------------------
 
 
@@ -166,8 +200,9 @@ def test_leaving_one_namespace(
     assert gone.messages("second") == []
     for client in (root, admin):
         assert client.messages("first") == [client.message("first")]
-    gone.open()
-    wait_for_subscribers(namespaces, "private-user.1", 2)
+    if (version, leaving) != ("2.5", "/"):  # 2.x never asks to join /
+        gone.open()
+        wait_for_subscribers(namespaces, "private-user.1", 2)
     admin.close()
     wait_for_subscribers(namespaces, "private-user.1", 0)
 
@@ -187,9 +222,7 @@ def python() -> Iterator[Client]:
 
 @pytest.mark.parametrize("mode", PYTHON_TRANSPORTS)
 def test_python_socketio(server: Server, python: Client, mode: str) -> None:
-    python.io.connect(
-        server.url, auth={"token": server.token(1)}, wait_timeout=int(LIMIT), **PYTHON_TRANSPORTS[mode]
-    )
+    python.io.connect(server.url, auth={"token": server.token(1)}, wait_timeout=int(LIMIT), **PYTHON_TRANSPORTS[mode])
     greeting = python.wait("connected")
     assert greeting["socketId"] == python.io.get_sid()
     assert python.io.transport() == ("websocket" if mode == "default" else "polling")

@@ -1,4 +1,4 @@
-"""Every socket.io-client that a browser may have cached, over polling, over WebSocket, and moving from one to the other."""
+"""Every socket.io-client that a browser may have cached: by polling, by WebSocket, and from the one to the other."""
 
 from __future__ import annotations
 
