@@ -59,16 +59,23 @@ class Realtime(Service):
     """One process of the server, whole.
 
     :param say: prints what a person at a terminal should see; ``None`` for a daemon.
+    :param give_up: called when the start has failed; the process must then end with a status that says so.
     """
 
     name = "mechamap"
 
-    def __init__(self, reactor: IReactor, settings: Settings, say: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self,
+        reactor: IReactor,
+        settings: Settings,
+        say: Callable[[str], object] | None = None,
+        give_up: Callable[[], object] | None = None,
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._say = say
+        self._give_up = give_up
         self._listening: IListeningPort | None = None
-        self.failed = False
         # one message of the largest size must not cost a client its connection, whatever the limits
         hard = max(settings.limits.outbox_hard_limit, settings.ws.max_http_buffer_size)
         self.turn = Turn(reactor, settings.limits.outbox_soft_limit, hard)
@@ -82,7 +89,7 @@ class Realtime(Service):
     # building
 
     def _port(self) -> Port:
-        lobby = self._lobby()
+        lobby = self.lobby = self._lobby()
         settings = self._settings
         ws = settings.ws
         origins = Origins(settings.cors.origins, settings.cors.credentials)
@@ -115,7 +122,7 @@ class Realtime(Service):
 
     def _lobby(self) -> Lobby:
         limits = self._settings.limits
-        seconds = self._reactor.seconds
+        seconds = time.monotonic
         typing = Typing(self.node, self.wheel, time.time)
         admission = Admission(
             total=limits.max_connections,
@@ -170,7 +177,8 @@ class Realtime(Service):
             served |= {f"/console/{name}": page for name, page in console.items()}
             served |= {"/console": console["index.html"], "/console/": console["index.html"]}
             routes.append(demo.console_route(settings, time.time, bool(bundle)))
-        return Tree(served, Router(routes), self.gate, PollingResource(self.engine, self.gate, keys.address))
+        self.router = Router(routes)
+        return Tree(served, self.router, self.gate, PollingResource(self.engine, self.gate, keys.address))
 
     # life
 
@@ -204,10 +212,11 @@ class Realtime(Service):
 
     def _fail(self, reason: Failure) -> None:
         """The start failed: say why in one line, and stop."""
-        self.failed = True
         _log.critical("The server cannot start: {reason}", reason=reason.getErrorMessage())
         if self._say is not None:
             self._say(f"The server cannot start: {reason.getErrorMessage()}")
+        if self._give_up is not None:
+            self._give_up()
         self._reactor.callLater(0, self._reactor.stop)
 
     def stopService(self) -> Deferred[None]:
@@ -216,13 +225,14 @@ class Realtime(Service):
 
     async def _stop(self) -> None:
         """Close the listener, let every client go so that it comes back by itself, then close what is behind."""
+        deadline = self._reactor.seconds() + STOP_TIMEOUT
+        self.router.draining = self.gate.draining = self.lobby.closing = True
         listening, self._listening = self._listening, None
         if listening is not None:
             await _finished(listening.stopListening())
         self.engine.dismiss_all(Disconnect.RESTART)
         self.gate.dismiss_all(Disconnect.RESTART)
         self.turn.flush()
-        deadline = self._reactor.seconds() + STOP_TIMEOUT
         while self.gate.pipes and self._reactor.seconds() < deadline:
             await self._pause(0.02)
         self.gate.abort_all()

@@ -66,7 +66,7 @@ class Disconnect(Enum):
     AUTH_TIMEOUT = (4002, "authentication_timeout", "No authentication in time")
     TOKEN_EXPIRED = (4003, "token_expired", "The token has expired")
     FORCED = (4004, "disconnected", "An administrator ended the connection")
-    THROTTLED = (4100, "connection_throttled", "Too many connection attempts")
+    THROTTLED = (4100, "connection_throttled", "Too many connections, or attempts to connect")
     USER_LIMIT = (4101, "user_limit_reached", "Too many connections of this user")
     GLOBAL_LIMIT = (4102, "global_limit_reached", "The server is full")
     HEARTBEAT = (4103, "heartbeat_timeout", "No sign of life in time")

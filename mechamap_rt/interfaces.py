@@ -55,7 +55,10 @@ class IAuthenticator(Interface):
     """Says whose token it is."""
 
     def authenticate(token: str | None) -> Deferred[Identity]:
-        """Fires with the user, or fails with :class:`~mechamap_rt.errors.AuthRefused`."""
+        """Fires with the user, who may connect, or fails with :class:`~mechamap_rt.errors.AuthRefused`."""
+
+    def identify(token: str | None) -> Deferred[Identity]:
+        """The same without asking whether the user may connect: for the HTTP API, which has rights of its own."""
 
 
 class IPolicy(Interface):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from pathlib import Path
@@ -51,4 +52,15 @@ def makeService(options: Options) -> IService:
         print(warning, file=sys.stderr)
     from twisted.internet import reactor
 
-    return Realtime(cast(IReactor, reactor), loaded.settings, say)
+    return Realtime(cast(IReactor, reactor), loaded.settings, say, give_up)
+
+
+def give_up() -> None:
+    """Have the process end with status 1 when everything else is done: twistd knows no failed start."""
+    atexit.register(_exit)
+
+
+def _exit() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from mechamap_rt.auth.jwt import JWTVerifier
+from mechamap_rt.auth.jwt import JWTVerifier, require_connect
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.errors import AuthRefused
 from mechamap_rt.interfaces import IAuthenticator
@@ -19,6 +19,9 @@ class ClaimsAuthenticator:
         self._verifier = verifier
 
     def authenticate(self, token: str | None) -> Deferred[Identity]:
+        return self.identify(token).addCallback(require_connect)
+
+    def identify(self, token: str | None) -> Deferred[Identity]:
         if token is None:
             return fail(AuthRefused("No token provided"))
         try:
@@ -37,3 +40,6 @@ class OpenAuthenticator:
 
     def authenticate(self, token: str | None) -> Deferred[Identity]:
         return succeed(self._nobody) if token is None else self._inner.authenticate(token)
+
+    def identify(self, token: str | None) -> Deferred[Identity]:
+        return self._inner.identify(token)

@@ -41,25 +41,33 @@ class JWTVerifier:
     def verify(self, token: str) -> Identity:
         """The user that the claims name.
 
-        :raises AuthRefused: the token is not sound, has expired, or does not let its user connect.
+        :raises AuthRefused: the token is not sound, or has expired.
         """
         if len(token) > MAX_LENGTH or not token.isascii():
             raise AuthRefused("Invalid token")
         try:
             claims: dict[str, Any] = jwt.decode(token, self._secret, algorithms=self._algorithms, options=_OPTIONS)
+            return _identity(claims)
         except jwt.ExpiredSignatureError:
             raise AuthRefused("Token expired") from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
             raise AuthRefused("Invalid token") from None
-        return _identity(claims)
+
+
+def require_connect(identity: Identity) -> Identity:
+    """Let only those pass whose token lets them connect.
+
+    :raises AuthRefused: it does not.
+    """
+    if CONNECT.isdisjoint(identity.permissions):
+        raise AuthRefused("Insufficient permissions")
+    return identity
 
 
 def _identity(claims: dict[str, Any]) -> Identity:
     user_id = _user_id(claims)
     permissions = claims.get("permissions")
     held = tuple(p for p in permissions if isinstance(p, str)) if isinstance(permissions, list) else ()
-    if CONNECT.isdisjoint(held):
-        raise AuthRefused("Insufficient permissions")
     return Identity(
         user_id=user_id,
         name=_text(claims, "name") or f"User {user_id}",
@@ -86,8 +94,15 @@ def _user_id(claims: dict[str, Any]) -> int:
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:
+    """A claim that is text and can be told to others; half of a surrogate pair cannot."""
     value = claims.get(name)
-    return value if isinstance(value, str) and len(value) <= 1024 else None
+    if not isinstance(value, str) or len(value) > 1024:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
 
 
 def mint(secret: str, algorithm: str, claims: dict[str, Any], now: float, expires_in: float) -> str:

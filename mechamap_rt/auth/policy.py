@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.identity import ADMIN, MEMBER, MODERATOR, Identity
 from mechamap_rt.core.rules import Match, Rule, RuleTable
 from mechamap_rt.interfaces import IPolicy, ISite
+
+_log = Logger()
 
 
 @implementer(IPolicy)
@@ -36,6 +39,9 @@ class Policy:
         match = self._table.match(channel.resource)
         if match is None:
             self.unknown += 1
+            _log.info(
+                "User {user} asked for a channel no rule knows: {channel}", user=identity.user_id, channel=channel.name
+            )
             return succeed(False)
         ask = self._asking.get(match.rule)
         if ask is None:

@@ -118,6 +118,12 @@ class Node:
                 self._bus.unsubscribe(channel.resource)
         return True
 
+    def drop(self, connection: Connection, resource: str) -> None:
+        """End a subscription, by whatever names."""
+        names = connection.subscriptions.pop(resource, None)
+        if names is not None and self.hub.remove(connection, resource, names[0]):
+            self._bus.unsubscribe(resource)
+
     # publications
 
     def publish(

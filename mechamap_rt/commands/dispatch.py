@@ -64,19 +64,16 @@ class Dispatcher:
         connection.active_at = self._clock()
         wait = self._buckets[command.limit].take(connection.identity.user_id)
         if wait:
-            return self._refuse(command, rate_limited("events", wait), data, respond)
+            return self.refuse(rate_limited("events", wait), respond)
         if connection.backlog is None:
             return self._run(connection, command, data, respond)
         if len(connection.backlog) >= MAX_BACKLOG:
-            return self._refuse(command, rate_limited("unanswered requests", 1.0), data, respond)
+            return self.refuse(rate_limited("unanswered requests", 1.0), respond)
         connection.backlog.append(lambda: self._run(connection, command, data, respond))
 
     def refuse(self, fault: ClientFault, respond: Respond) -> None:
-        """Answer a request that could not even be read."""
+        """Answer a request that was not looked at: over a limit, or not readable."""
         respond(failure(fault, "error", {}, self._clock()))
-
-    def _refuse(self, command: Command, fault: ClientFault, data: Any, respond: Respond) -> None:
-        respond(failure(fault, command.error_event, _context(command, data), self._clock()))
 
     def _run(self, connection: Connection, command: Command, data: Any, respond: Respond) -> None:
         running = Deferred.fromCoroutine(self._perform(command, data, connection))

@@ -76,8 +76,10 @@ class ClientCommands:
             raise ClientFault(Code.AUTH_FAILED, str(refused)) from None
         if identity.user_id != connection.identity.user_id:
             raise ClientFault(Code.INVALID_TOKEN, "Authentication failed: Token of another user")
-        connection.identity = identity
+        before, connection.identity = connection.identity, identity
         self._extend(connection)
+        if (before.role, before.permissions) != (identity.role, identity.permissions):
+            await self._review(connection)
         return Outcome(
             "authenticated",
             {
@@ -86,6 +88,17 @@ class ClientCommands:
                 "socketId": connection.id,
             },
         )
+
+    async def _review(self, connection: Connection) -> None:
+        """The user's rights have changed: end the subscriptions that they no longer cover."""
+        for names in tuple(connection.subscriptions.values()):
+            channel = channels.parse(names[0])
+            if await self._policy.may_subscribe(connection.identity, channel):
+                continue
+            self._typing.stop(connection, channel.resource)
+            self._node.drop(connection, channel.resource)
+            for name in names:
+                connection.emit("unsubscribed", {"channel": name, "reason": "Unauthorized", "timestamp": self._now()})
 
     async def subscribe(self, connection: Connection, data: Any) -> Outcome:
         channel = _channel(data)
@@ -101,7 +114,7 @@ class ClientCommands:
         channel = _channel(data)
         self._node.unsubscribe(connection, channel)
         if channel.resource not in connection.subscriptions:
-            self._typing.leave(connection, channel.resource)
+            self._typing.stop(connection, channel.resource)
         return Outcome("unsubscribed", {"channel": channel.name, "timestamp": self._now()})
 
     async def ping(self, connection: Connection, data: Any) -> Outcome:
@@ -124,16 +137,16 @@ class ClientCommands:
     async def typing_start(self, connection: Connection, data: Any) -> Outcome:
         channel = self._where(connection, data)
         self._spend(channel)
-        self._typing.start(connection, channel.name)
+        self._typing.start(connection, channel)
         return Outcome(None)
 
     async def typing_stop(self, connection: Connection, data: Any) -> Outcome:
-        self._typing.stop(connection, self._where(connection, data).name)
+        self._typing.stop(connection, self._where(connection, data).resource)
         return Outcome(None)
 
     def _where(self, connection: Connection, data: Any) -> Channel:
         """The channel a client types in, one it is itself subscribed to."""
-        thread = data.get("thread_id") if isinstance(data, dict) and "channel" not in data else None
+        thread = data.get("thread_id") if isinstance(data, dict) and data.get("channel") is None else None
         if thread is None:
             channel = _channel(data)
         elif isinstance(thread, int | str) and not isinstance(thread, bool) and _ID.fullmatch(str(thread)):

@@ -7,7 +7,8 @@ from typing import Final
 
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
-from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.channels import Channel
+from mechamap_rt.core.connection import Announced, Connection
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.wire import json
 
@@ -25,37 +26,37 @@ class Typing:
         self._wheel = wheel
         self._clock = clock
 
-    def start(self, connection: Connection, name: str) -> None:
-        """``connection``, a subscriber of channel ``name``, began to type there."""
+    def start(self, connection: Connection, channel: Channel) -> None:
+        """``connection``, a subscriber of ``channel``, began to type there."""
         board = connection.typing
         if board is None:
             board = connection.typing = {}
-        running = board.pop(name, None)
+        running = board.pop(channel.resource, None)
         if running is not None:
-            running.cancel()
+            running.deadline.cancel()
         elif len(board) >= MAX_AT_ONCE:
             self.stop(connection, next(iter(board)))
-        board[name] = self._wheel.after(EXPIRY, lambda: self.stop(connection, name))
-        self._announce(connection, name, "user_typing")
+        resource = channel.resource
+        deadline = self._wheel.after(EXPIRY, lambda: self.stop(connection, resource))
+        board[resource] = Announced(channel.name, deadline)
+        self._announce(connection, channel.name, "user_typing")
 
-    def stop(self, connection: Connection, name: str) -> None:
+    def stop(self, connection: Connection, resource: str, *, silently: bool = False) -> None:
         """It stopped; nothing is announced if it was not typing there."""
         board = connection.typing
-        running = board.pop(name, None) if board else None
+        running = board.pop(resource, None) if board else None
         if running is not None:
-            running.cancel()
-            self._announce(connection, name, "user_stopped_typing")
+            running.deadline.cancel()
+            if not silently:
+                self._announce(connection, running.name, "user_stopped_typing")
 
-    def leave(self, connection: Connection, resource: str) -> None:
-        """It left the channel."""
-        for name in tuple(connection.typing or ()):
-            if channels.parse(name).resource == resource:
-                self.stop(connection, name)
+    def leave_all(self, connection: Connection, *, silently: bool = False) -> None:
+        """It is gone.
 
-    def leave_all(self, connection: Connection) -> None:
-        """It is gone."""
-        for name in tuple(connection.typing or ()):
-            self.stop(connection, name)
+        :param silently: so is everybody else.
+        """
+        for resource in tuple(connection.typing or ()):
+            self.stop(connection, resource, silently=silently)
 
     def _announce(self, connection: Connection, name: str, event: str) -> None:
         channel = channels.parse(name)

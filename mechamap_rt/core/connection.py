@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.outbox import Frame, Outbox
@@ -32,6 +32,13 @@ class State(Enum):
     CLOSED = auto()
 
 
+class Announced(NamedTuple):
+    """An announcement that will be taken back: by which name of the channel, and when at the latest."""
+
+    name: str
+    deadline: Deadline
+
+
 class Connection:
     """One authenticated client.
 
@@ -39,7 +46,7 @@ class Connection:
 
     :ivar subscriptions: resource → the names the client subscribed by, the first of which is used in deliveries.
     :ivar backlog: requests that wait for the one in progress; ``None`` when none is in progress.
-    :ivar typing: the typing announcements of this connection that have not ended, by channel name.
+    :ivar typing: the typing announcements of this connection that have not ended, by resource.
     """
 
     __slots__ = (
@@ -80,7 +87,7 @@ class Connection:
         self.state = State.ACTIVE
         self.subscriptions: dict[str, tuple[str, ...]] = {}
         self.backlog: deque[Callable[[], None]] | None = None
-        self.typing: dict[str, Deadline] | None = None
+        self.typing: dict[str, Announced] | None = None
         self.expiry: Deadline | None = None
 
     def emit(self, event: str, payload: dict[str, Any], delivery: DeliveryClass = DeliveryClass.DURABLE) -> None:

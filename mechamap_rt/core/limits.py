@@ -35,7 +35,7 @@ class Buckets:
         now = self._clock()
         buckets = self._buckets
         bucket = buckets.pop(key, None)
-        tokens = capacity if bucket is None else min(capacity, bucket[0] + (now - bucket[1]) * self._rate)
+        tokens = capacity if bucket is None else min(capacity, bucket[0] + max(now - bucket[1], 0.0) * self._rate)
         if tokens < 1.0:
             buckets[key] = (tokens, now)
             return (1.0 - tokens) / self._rate

@@ -12,10 +12,13 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer, IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.wire import websocket
+
+_log = Logger()
 
 _VOLATILE: Final = DeliveryClass.VOLATILE
 _STATE: Final = DeliveryClass.STATE
@@ -117,7 +120,7 @@ class Turn:
         self._call = None
         todo, self._todo = self._todo, []
         for call in todo:
-            call()
+            _safely(call)
         dirty = self._dirty
         if len(dirty) > self.SLICE:
             dirty, self._dirty = dirty[: self.SLICE], dirty[self.SLICE :]
@@ -126,7 +129,10 @@ class Turn:
         else:
             self._dirty = []
         for outbox in dirty:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except Exception:
+                _log.failure("An outbox could not be written")
 
     def flush(self) -> None:
         """Write everything now (when the server stops)."""
@@ -202,6 +208,9 @@ class Outbox(ABC):
                 self.queued += frame.size - self._pending[at].size
                 self._pending[at] = frame
                 stats.coalesced += 1
+                if self.queued <= self._soft:
+                    # frames may be appended unseen again: what is known of the newest would go stale
+                    self._newest = None
                 return False
         if self.queued + frame.size > self._turn.hard:
             self._spill()
@@ -371,6 +380,14 @@ class _WhenDrained:
 
     def stopProducing(self) -> None:
         """The connection is gone; its protocol says so."""
+
+
+def _safely(call: Callable[[], object]) -> None:
+    """One client's fault is not another's."""
+    try:
+        call()
+    except Exception:
+        _log.failure("A call at the end of a turn failed")
 
 
 def _nothing() -> None:

@@ -106,19 +106,20 @@ class PublicationIds:
         return f"{self._node}-{base36(next(self._serial))}"
 
 
-def splice(data: bytes, extra: bytes) -> bytes:
+def splice(data: bytes, extra: bytes, *, wins: bool = True) -> bytes:
     """Add the members ``extra`` (JSON ``"name":value`` pairs, not empty) to the JSON object ``data``, undecoded.
 
-    A member that ``data`` has already comes a second time, later; JSON parsers take the last, so ``extra`` wins, as it
-    does in the object spread of the service this one replaces.
+    A member that ``data`` has already is then there twice; JSON parsers take the last.
 
     :param data: one JSON object without surrounding white space; anything else is the caller's fault.
+    :param wins: ``extra`` comes last, as in the object spread of the service this one replaces.
     """
     body = data[1:-1].strip()
-    return b"{%b,%b}" % (body, extra) if body else b"{%b}" % extra
+    if not body:
+        return b"{%b}" % extra
+    return b"{%b,%b}" % ((body, extra) if wins else (extra, body))
 
 
-def provenance(timestamp: str, source: str | None) -> bytes:
+def provenance(timestamp: str | float, source: str) -> bytes:
     """The members that every publication of the backend gets: when, and from where."""
-    stamp = b'"timestamp":' + json.encode(timestamp)
-    return stamp if source is None else stamp + b',"source":' + json.string(source)
+    return b'"timestamp":%b,"source":%b' % (json.encode(timestamp), json.string(source))

@@ -19,16 +19,19 @@ _log = Logger()
 class Deadline:
     """One call at one time; made by :meth:`Wheel.after`."""
 
-    __slots__ = ("_call", "_slot")
+    __slots__ = ("_call", "_slot", "due")
 
-    def __init__(self, call: Callable[[], object], slot: dict[Deadline, None]) -> None:
+    def __init__(self, call: Callable[[], object], due: float) -> None:
         self._call: Callable[[], object] | None = call
-        self._slot = slot
+        self._slot: dict[Deadline, None] = {}
+        #: When, in the reactor's seconds.
+        self.due = due
 
     def cancel(self) -> None:
         """The call is not made, if it has not been made yet."""
         self._call = None
         self._slot.pop(self, None)
+        self._slot = {}
 
     def _strike(self) -> None:
         call, self._call = self._call, None
@@ -42,6 +45,8 @@ class Wheel:
     resolution: Final = 0.1
     #: Deadlines further away than this, in seconds, share coarser slots.
     far: Final = 60.0
+    #: Deadlines further away than this are looked at again by then, so that cancelled ones do not stay for weeks.
+    horizon: Final = 900.0
 
     __slots__ = ("_next", "_numbers", "_reactor", "_slots", "_timer")
 
@@ -54,17 +59,23 @@ class Wheel:
 
     def after(self, seconds: float, call: Callable[[], object]) -> Deadline:
         """Call ``call`` once, ``seconds`` from now."""
-        number = int((self._reactor.seconds() + max(seconds, 0.0)) / self.resolution) + 1
-        if seconds > self.far:
+        now = self._reactor.seconds()
+        deadline = Deadline(call, now + max(seconds, 0.0))
+        self._place(deadline, now)
+        return deadline
+
+    def _place(self, deadline: Deadline, now: float) -> None:
+        wait = min(deadline.due - now, self.horizon)
+        number = int((now + wait) / self.resolution) + 1
+        if wait > self.far:
             number += -number % 10
         slot = self._slots.get(number)
         if slot is None:
             slot = self._slots[number] = {}
             heapq.heappush(self._numbers, number)
             self._arm(number)
-        deadline = Deadline(call, slot)
+        deadline._slot = slot
         slot[deadline] = None
-        return deadline
 
     def stop(self) -> None:
         """Forget everything."""
@@ -87,13 +98,22 @@ class Wheel:
     def _turn(self) -> None:
         """Serve every slot that is due."""
         self._timer = None
-        now = self._reactor.seconds() / self.resolution + 1e-6
+        now = self._reactor.seconds()
         numbers = self._numbers
-        while numbers and numbers[0] <= now:
-            for deadline in list(self._slots.pop(heapq.heappop(numbers))):
-                try:
-                    deadline._strike()
-                except Exception:
-                    _log.failure("A timer's call failed")
+        while numbers and numbers[0] <= now / self.resolution + 1e-6:
+            slot = self._slots.pop(heapq.heappop(numbers))
+            deadlines = list(slot)
+            slot.clear()
+            for deadline in deadlines:
+                if deadline.due > now + self.resolution:
+                    self._place(deadline, now)
+                else:
+                    self._strike(deadline)
         if numbers:
             self._arm(numbers[0])
+
+    def _strike(self, deadline: Deadline) -> None:
+        try:
+            deadline._strike()
+        except Exception:
+            _log.failure("A timer's call failed")

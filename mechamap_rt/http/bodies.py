@@ -17,6 +17,7 @@ from mechamap_rt.core.identity import MAX_ID
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.http.replies import Error, HTTPFault
 from mechamap_rt.wire import json
+from mechamap_rt.wire.socketio import RESERVED
 
 MAX_CHANNELS: Final = 1000
 MAX_BROADCASTS: Final = 1000
@@ -41,7 +42,7 @@ class Broadcast:
     channels: tuple[Channel, ...]
     event: str
     data: bytes
-    timestamp: str | None = None
+    timestamp: str | float | None = None
     delivery: DeliveryClass | None = None
     key: str | None = None
     sender: str = ""
@@ -60,7 +61,10 @@ class Fields:
         self._members = _members(raw, prefix.rstrip(".") or "body")
 
     def fault(self, name: str, why: str) -> None:
-        self.faults.append((self._prefix + name, why))
+        """Something is wrong with the member ``name``; the first reason counts."""
+        full = self._prefix + name
+        if all(full != known for known, _ in self.faults):
+            self.faults.append((full, why))
 
     def merge(self, other: Fields) -> None:
         self.faults.extend(other.faults)
@@ -76,7 +80,11 @@ class Fields:
     def value(self, name: str) -> Any:
         """The decoded member, or ``None``; for small values."""
         raw = self._members.get(name)
-        return None if raw is None else json.decode(bytes(raw))
+        try:
+            return None if raw is None else json.decode(bytes(raw))
+        except json.BadJSON as error:
+            self.fault(name, str(error))
+            return None
 
     def text(self, name: str, limit: int, *, required: bool = True) -> str | None:
         value = self.value(name)
@@ -89,8 +97,12 @@ class Fields:
             return None
         return value
 
-    def event(self) -> str:
-        return self.text("event", MAX_EVENT) or ""
+    def event(self, name: str = "event") -> str:
+        """An event's name; those that Socket.IO keeps for itself would end the connection of every subscriber."""
+        event = self.text(name, MAX_EVENT) or ""
+        if event in RESERVED:
+            self.fault(name, "a name that Socket.IO reserves: " + ", ".join(sorted(RESERVED)))
+        return event
 
     def ident(self, name: str) -> int:
         """A database id: a positive integer, or its decimal digits in a string."""
@@ -141,13 +153,12 @@ class Fields:
             self.fault("data", f"nested deeper than {json.MAX_DEPTH} levels")
         return body
 
-    def timestamp(self) -> str | None:
+    def timestamp(self) -> str | float | None:
         value = self.value("timestamp")
-        if value is None:
-            return None
-        if isinstance(value, str) and 0 < len(value) <= 64:
-            return value
-        self.fault("timestamp", "a string of at most 64 characters")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is None or number or (isinstance(value, str) and 0 < len(value) <= 64):
+            return value  # type: ignore[no-any-return]
+        self.fault("timestamp", "a number, or a string of at most 64 characters")
         return None
 
     def delivery(self) -> DeliveryClass | None:
@@ -290,6 +301,6 @@ def _type_of(fields: Fields, data: bytes) -> str:
     if fields.faults and fields.faults[-1][0] == "data":
         return ""
     inner = Fields(data, "data.")
-    name = inner.text("type", MAX_EVENT) or ""
+    name = inner.event("type")
     fields.merge(inner)
     return name

@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Flag, auto
 from hmac import compare_digest
-from ipaddress import IPv4Network, IPv6Network, ip_address
-
-from twisted.web.server import Request
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from mechamap_rt.auth.jwt import bare
 from mechamap_rt.core.identity import ADMIN
 from mechamap_rt.errors import AuthRefused
 from mechamap_rt.http.replies import Error, HTTPFault
+from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.interfaces import IAuthenticator
-from mechamap_rt.wire.forwarded import client_address
+from mechamap_rt.wire.forwarded import client_address, strict_client_address, within
 
-_FORWARDING = (b"X-Forwarded-For", b"X-Real-IP", b"Forwarded")
+#: Headers by which a proxy gives itself away.
+_PROXIES = (
+    b"Forwarded",
+    b"Via",
+    b"X-Real-IP",
+    b"X-Forwarded-Host",
+    b"X-Forwarded-Port",
+    b"X-Forwarded-Proto",
+    b"X-Client-IP",
+    b"CF-Connecting-IP",
+    b"True-Client-IP",
+)
+#: Headers by which a browser gives itself away.
+_BROWSER = (b"Origin", b"Sec-Fetch-Site")
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 
 class Right(Flag):
@@ -53,14 +66,12 @@ class Keys:
         self._hops = hops
         self._networks = tuple(networks)
 
-    def address(self, request: Request) -> str:
+    def address(self, request: RealtimeRequest) -> str:
         """The caller's address, as far as proxies are trusted to tell it."""
         peer = getattr(request.getClientAddress(), "host", "")
-        lines = request.requestHeaders.getRawHeaders(b"X-Forwarded-For", [])
-        forwarded = b",".join(lines).decode("latin-1")
-        return client_address(peer, forwarded, self._hops, self._networks)
+        return client_address(peer, request.joined("x-forwarded-for"), self._hops, self._networks)
 
-    async def rights(self, request: Request) -> Right:
+    async def rights(self, request: RealtimeRequest) -> Right:
         """What the keys and tokens of ``request`` allow.
 
         :raises HTTPFault: there is one, and it is wrong (401).
@@ -89,14 +100,14 @@ class Keys:
         if _same(secret, self._api_key):
             return Right.PUBLISH
         try:
-            identity = await self._authenticator.authenticate(bare(secret.decode("latin-1")))
+            identity = await self._authenticator.identify(bare(secret.decode("latin-1")))
         except AuthRefused:
             return None
         if identity.rank >= ADMIN:
             return Right.PUBLISH | Right.ADMINISTER
         return Right.PUBLISH if "broadcast" in identity.permissions else Right.NOTHING
 
-    async def require(self, request: Request, right: Right, *, keyless: bool = False) -> None:
+    async def require(self, request: RealtimeRequest, right: Right, *, keyless: bool = False) -> None:
         """Let the request pass, or not.
 
         :param keyless: no key is needed from the networks of the broadcaster.
@@ -111,27 +122,31 @@ class Keys:
             return
         raise HTTPFault(Error.UNAUTHORIZED, "A key is required", headers=_CHALLENGE)
 
-    def _from_backend(self, request: Request) -> bool:
-        """Does the request come from where the site's backend lives?
+    def _from_backend(self, request: RealtimeRequest) -> bool:
+        """Does the request come, for certain, from where the site's backend lives?
 
-        A proxy that is not declared hides the caller's address behind its own, which may well be this host's: a request
-        that names a forwarding header nobody is trusted to have set gets no privilege from its address.
+        A proxy hides the caller's address behind its own, which may well be this host's. So an address counts only when
+        nothing in the request speaks of a proxy, or when ``X-Forwarded-For`` comes from a proxy that is trusted: one in
+        the declared networks, or, where only their number is declared, one on this host. A browser's page never counts.
         """
-        if not (self._hops or self._networks) and any(request.requestHeaders.hasHeader(h) for h in _FORWARDING):
+        if any(request.requestHeaders.hasHeader(name) for name in _BROWSER):
             return False
-        try:
-            address = ip_address(self.address(request))
-        except ValueError:
+        peer = getattr(request.getClientAddress(), "host", "")
+        forwarded = request.joined("x-forwarded-for")
+        if forwarded is None:
+            if any(request.requestHeaders.hasHeader(name) for name in _PROXIES):
+                return False
+        elif not (self._hops or self._networks) or not within(peer, self._networks or _LOOPBACK):
             return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._allow_from)
+        address = strict_client_address(peer, forwarded, self._hops, self._networks)
+        return address is not None and within(address, self._allow_from)
 
 
 _CARRIERS = (b"X-WebSocket-API-Key", b"X-Admin-Key", b"Authorization")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mechamap"'}
 
 
-def _values(request: Request, name: bytes) -> Sequence[bytes]:
+def _values(request: RealtimeRequest, name: bytes) -> Sequence[bytes]:
     return [value.strip() for value in request.requestHeaders.getRawHeaders(name, [])]
 
 

@@ -14,7 +14,7 @@ from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.transport.handshake import Denied, Handshake
-from mechamap_rt.transport.port import hand_over, is_upgrade
+from mechamap_rt.transport.port import hand_over, may_upgrade
 from mechamap_rt.transport.websocket import Gate
 from mechamap_rt.wire import engineio
 from mechamap_rt.wire.engineio import Refusal
@@ -37,9 +37,7 @@ class PollingResource(Resource):
         self._address_of = address_of
 
     def render(self, request: RealtimeRequest) -> Any:
-        if request.method == b"GET" and is_upgrade(
-            b"\r\nupgrade:" + (request.header("upgrade") or "").encode() + b"\r\n"
-        ):
+        if may_upgrade(request):
             hand_over(request, self._gate)
             return NOT_DONE_YET
         try:

@@ -40,7 +40,8 @@ class Publishing:
         await self._keys.require(request, Right.PUBLISH, keyless=True)
         broadcast = bodies.laravel_broadcast(read_json(request))
         now = self._now()
-        counts = await self._publish(broadcast, broadcast.timestamp or now, "laravel")
+        stamp = now if broadcast.timestamp is None else broadcast.timestamp
+        counts = await self._publish(broadcast, provenance(stamp, "laravel"), wins=True)
         results = [{"channel": channel.name, "subscriberCount": counts[channel]} for channel in broadcast.channels]
         total = sum({channel.resource: count for channel, count in counts.items()}.values())
         return Reply.of(
@@ -73,7 +74,7 @@ class Publishing:
         now = self._now()
         results = []
         for broadcast in bodies.broadcasts(read_json(request)):
-            counts = await self._publish(broadcast, now, "api")
+            counts = await self._publish(broadcast, provenance(now, "api"), wins=False)
             channel = broadcast.channels[0]
             results.append(
                 {
@@ -88,7 +89,7 @@ class Publishing:
 
     async def _one(self, broadcast: Broadcast, **extra: Any) -> Reply:
         now = self._now()
-        counts = await self._publish(broadcast, now, "api")
+        counts = await self._publish(broadcast, provenance(now, "api"), wins=False)
         channel = broadcast.channels[0]
         answer = {
             "success": True,
@@ -100,12 +101,13 @@ class Publishing:
         }
         return Reply.of(answer | extra)
 
-    async def _publish(self, broadcast: Broadcast, timestamp: str, source: str) -> dict[Channel, int]:
+    async def _publish(self, broadcast: Broadcast, extra: bytes, *, wins: bool) -> dict[Channel, int]:
         """Publish once to each resource, whatever names it was given by.
 
+        :param extra: members to add to the data; where it has them already, ``wins`` says whose count.
         :returns: subscribers in the whole cluster, by channel.
         """
-        data = splice(broadcast.data, provenance(timestamp, source))
+        data = splice(broadcast.data, extra, wins=wins)
         sent: dict[str, Deferred[int]] = {}
         for channel in broadcast.channels:
             if channel.resource not in sent:

@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
+from io import BytesIO
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -48,7 +49,8 @@ class RealtimeRequest(server.Request):
         if length is not None and length > self.max_body:
             self.channel.refuse(_too_large(self.max_body))
             return
-        super().gotLength(length)
+        # Twisted would keep a longer body in a temporary file: here bodies are bounded, and files block
+        self.content = BytesIO()
         session = self.channel.session_of_post()
         if session is not None:
             self._begin_post(session)
@@ -79,6 +81,8 @@ class RealtimeRequest(server.Request):
         self.setHeader(b"Date", http.datetimeToString())
         self.prepath = []
         self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+        if self.clientproto == b"HTTP/1.1" and not self.requestHeaders.hasHeader(b"Host"):
+            return self.answer(HTTPFault(Error.VALIDATION, "A request names its host", [("Host", "required")]).reply())
         try:
             self.render(self.site.getResourceFor(self))
         except Exception:
@@ -97,6 +101,11 @@ class RealtimeRequest(server.Request):
         values = self.requestHeaders.getRawHeaders(name.encode())
         return None if not values else values[0].decode("latin-1")
 
+    def joined(self, name: str) -> str | None:
+        """All values of a request header, joined by commas."""
+        values = self.requestHeaders.getRawHeaders(name.encode())
+        return None if values is None else b",".join(values).decode("latin-1")
+
     def answer(self, reply: Reply) -> None:
         """Write the whole answer, compressed where that pays; a client that is gone needs none."""
         if self._disconnected:
@@ -105,10 +114,11 @@ class RealtimeRequest(server.Request):
             extra = dict(reply.headers) | {"Content-Encoding": "gzip"}
             extra["Vary"] = ", ".join(filter(None, (extra.get("Vary"), "Accept-Encoding")))
             reply = replace(reply, body=gzip.compress(reply.body, 4, mtime=0), headers=extra)
-        self.setResponseCode(reply.status)
+        self.setResponseCode(reply.status, HTTPStatus(reply.status).phrase.encode())
         headers = self.responseHeaders
         headers.setRawHeaders(b"Content-Type", [reply.content_type.encode()])
-        headers.setRawHeaders(b"Content-Length", [b"%d" % len(reply.body)])
+        if reply.status not in http.NO_BODY_CODES:
+            headers.setRawHeaders(b"Content-Length", [b"%d" % len(reply.body)])
         for name, value in reply.headers.items():
             headers.setRawHeaders(name.encode(), [value.encode("latin-1")])
         if self.method != b"HEAD":
@@ -254,6 +264,18 @@ class RealtimeChannel(http.HTTPChannel):
 
     def writeConnectionLost(self) -> None:
         """The answer to a refused request is out."""
+
+    def headerReceived(self, line: bytes) -> bool:
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:
+            # a Content-Length of thousands of digits is no number to Python
+            self._respondToBadRequestAndDisconnect()
+            return False
+
+    def _send100Continue(self) -> None:
+        if not self._refused:
+            super()._send100Continue()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.refuse(HTTPFault(Error.HEADERS_TOO_LARGE, "A header line is too long").reply())

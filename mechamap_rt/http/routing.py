@@ -55,6 +55,8 @@ class Router(Resource):
 
     def __init__(self, routes: Sequence[Route]) -> None:
         super().__init__()
+        #: Only questions about the server itself are answered any more.
+        self.draining = False
         self._exact = {route.pattern.encode(): route for route in routes if "<" not in route.pattern}
         self._patterns = [route for route in routes if "<" in route.pattern]
 
@@ -70,6 +72,8 @@ class Router(Resource):
             return fault.reply()
 
     def _find(self, request: RealtimeRequest) -> Endpoint:
+        if self.draining and request.method not in (b"GET", b"HEAD"):
+            raise HTTPFault(Error.UNAVAILABLE, "The server is going down", headers={"Retry-After": "2"})
         route = self._exact.get(request.path) or self._by_pattern(request)
         if route is None:
             raise HTTPFault(Error.NOT_FOUND, "No such path")

@@ -15,7 +15,7 @@ from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.request import RealtimeChannel, RealtimeRequest
 from mechamap_rt.http.routing import Router
 from mechamap_rt.transport.engineio import EngineDoor
-from mechamap_rt.transport.port import hand_over, is_upgrade
+from mechamap_rt.transport.port import hand_over, may_upgrade
 from mechamap_rt.transport.websocket import Gate
 
 #: Seconds that an idle HTTP connection is kept.
@@ -57,8 +57,7 @@ class WebSocketPath(Resource):
         self._gate = gate
 
     def render(self, request: RealtimeRequest) -> Any:
-        upgrade = request.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0]
-        if request.method == b"GET" and is_upgrade(b"\r\nupgrade:" + upgrade + b"\r\n"):
+        if may_upgrade(request):
             hand_over(request, self._gate)
         else:
             request.answer(_UPGRADE_REQUIRED)

@@ -154,7 +154,7 @@ class EngineSession:
             self.finish(Disconnect.BAD_MESSAGE)
         else:
             polling.open(poll)
-            if self.probe is not None:
+            if self.probe is not None and self.probe.probed:
                 polling.answer(b"6")
 
     def poll_lost(self, poll: Poll) -> None:
@@ -215,6 +215,11 @@ class EngineSession:
         base64 = (b"b4" if self.revision is Revision.V3 else b"b") + b64encode(part)
         self.outbox.push(Frame.binary(marked, base64))
 
+    def refused(self) -> None:
+        """A request was refused: who asks for too much over a WebSocket is made to wait."""
+        if self._pipe is not None:
+            self._pipe.refused()
+
     def send_packet(self, packet: bytes) -> None:
         self.outbox.push(Frame.text(packet))
 
@@ -224,10 +229,9 @@ class EngineSession:
     def may_upgrade(self) -> bool:
         return self._polling is not None and self.probe is None and self._phase is Phase.OPEN
 
-    def probing(self, probe: Probe | None) -> None:
-        """A WebSocket is trying to take over, or (``None``) has given up; while it tries, no GET waits."""
-        self.probe = probe
-        if probe is not None and self._polling is not None:
+    def probing(self) -> None:
+        """A WebSocket is trying to take over: from now on no GET waits."""
+        if self._polling is not None:
             self._polling.answer(b"6")
 
     def upgrade(self, pipe: Pipe) -> bool:
@@ -331,5 +335,6 @@ class EngineSession:
             self._deadline = None
         if self._polling is not None:
             self._polling.abandon()
+        self._client.release()
         del self.door.sessions[self.sid]
         self.door.lobby.admission.leave(self._address)

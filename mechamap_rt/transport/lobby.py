@@ -12,7 +12,7 @@ from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Dispatcher
 from mechamap_rt.commands.typing import Typing
 from mechamap_rt.core import channels
-from mechamap_rt.core.connection import Connection, Encoder
+from mechamap_rt.core.connection import Connection, Encoder, State
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.limits import Admission
 from mechamap_rt.core.outbox import Outbox
@@ -57,6 +57,8 @@ class Lobby:
         self.admission = admission
         self.wheel = wheel
         self.clock = clock
+        #: Everybody is leaving: nobody needs to be told that one more has.
+        self.closing = False
         self._authenticator = authenticator
         self._typing = typing
 
@@ -93,7 +95,7 @@ class Lobby:
             connection.expiry.cancel()
             connection.expiry = None
         expires_at = connection.identity.expires_at
-        if expires_at is not None:
+        if expires_at is not None and connection.state is State.ACTIVE:
             connection.expiry = self.wheel.after(expires_at - self.clock(), connection.expire)
 
     def leave(self, connection: Connection) -> None:
@@ -101,9 +103,11 @@ class Lobby:
         if connection.expiry is not None:
             connection.expiry.cancel()
             connection.expiry = None
-        self._typing.leave_all(connection)
-        self.node.leave(connection)
-        self.admission.dismiss(connection.identity.user_id)
+        try:
+            self._typing.leave_all(connection, silently=self.closing)
+        finally:
+            self.node.leave(connection)
+            self.admission.dismiss(connection.identity.user_id)
 
     def greeting(self, connection: Connection) -> dict[str, Any]:
         """The data of ``connected``."""

@@ -231,6 +231,8 @@ class NativeSession:
         return {"timestamp": echo(request.body.get("timestamp"), self._door.lobby.clock())}
 
     def _error(self, ident: int | str | None, code: Code, message: str, extra: dict[str, Any] | None = None) -> None:
+        if code in (Code.RATE_LIMITED, Code.VALIDATION_ERROR) or self._state is not _State.OPEN:
+            self._pipe.refused()
         members = {"code": code, "error": message} | (extra or {})
         members["timestamp"] = json.timestamp(self._door.lobby.clock())
         self._pipe.send_text(native.error(ident, members))

@@ -83,7 +83,10 @@ class Doorman(Protocol):
             if len(head) > MAX_HEAD:
                 self._give(self._port.site)
             return
-        self._give(self._port.gate if is_upgrade(head[: end + 2]) else self._port.site)
+        if not is_upgrade(head[: end + 2]):
+            return self._give(self._port.site)
+        self._head = plain(head[:end]) + head[end:]
+        self._give(self._port.gate)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._forget()
@@ -108,6 +111,15 @@ class Doorman(Protocol):
             self._deadline = None
 
 
+#: Bytes that are legal in a header's value but that Autobahn, which reads lines as Python does, takes for line ends.
+_LINE_ENDS: Final = bytes.maketrans(b"\x0b\x0c\x1c\x1d\x1e\x85", b"??????")
+
+
+def plain(head: bytes) -> bytes:
+    """``head`` without the bytes by which one header could be made to look like two."""
+    return head.translate(_LINE_ENDS)
+
+
 def is_upgrade(head: bytes) -> bool:
     """Do the headers ask for a WebSocket (RFC 6455 section 4.1)?"""
     at = head.lower().find(b"\r\nupgrade:")
@@ -126,6 +138,18 @@ def connect(transport: Any, protocol: Any) -> None:
     protocol.makeConnection(transport)
 
 
+def may_upgrade(request: Request) -> bool:
+    """Is ``request`` a WebSocket handshake that can be handed over: plain HTTP/1.1, without a body?"""
+    headers = request.requestHeaders
+    upgrade = headers.getRawHeaders(b"Upgrade", [b""])[0]
+    return (
+        request.method == b"GET"
+        and request.clientproto == b"HTTP/1.1"
+        and is_upgrade(b"\r\nupgrade:" + upgrade + b"\r\n")
+        and not any(headers.hasHeader(name) for name in (b"Expect", b"Content-Length", b"Transfer-Encoding"))
+    )
+
+
 def hand_over(request: Request, gate: Gate) -> None:
     """Make the connection of ``request``, a WebSocket handshake on a kept-alive connection, a WebSocket.
 
@@ -139,6 +163,8 @@ def hand_over(request: Request, gate: Gate) -> None:
     channel.setTimeout(None)
     raw.unregisterProducer()
     protocol: Any = gate.buildProtocol(raw.getPeer())
+    # what follows the handshake in the same segment is still in the channel's hands
+    channel.rawDataReceived = protocol.dataReceived
     connect(raw, protocol)
     raw.resumeProducing()
-    protocol.dataReceived(b"\r\n".join(lines) + b"\r\n\r\n")
+    protocol.dataReceived(plain(b"\r\n".join(lines)) + b"\r\n\r\n")

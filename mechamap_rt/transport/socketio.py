@@ -63,6 +63,34 @@ class Engine(Protocol):
     def finish(self, reason: Disconnect) -> None:
         """Close the transport after what is queued."""
 
+    def refused(self) -> None:
+        """A request was refused that cost more to read than it was worth."""
+
+
+class _Gone:
+    """What a client whose session has ended talks to."""
+
+    sid = ""
+    revision = Revision.V4
+
+    @property
+    def outbox(self) -> Outbox:
+        raise RuntimeError("the session has ended")
+
+    def send(self, packet: bytes) -> None:
+        """Nobody is there."""
+
+    send_binary = send
+
+    def finish(self, reason: Disconnect) -> None:
+        """It has ended."""
+
+    def refused(self) -> None:
+        """Nobody is there."""
+
+
+_GONE: Final = _Gone()
+
 
 class SocketIOClient:
     """The sockets of one Engine.IO session.
@@ -97,7 +125,7 @@ class SocketIOClient:
         over: Disconnect | None,
     ) -> None:
         self._lobby = lobby
-        self._engine = engine
+        self._engine: Engine = engine
         self._address = address
         self._credentials: Credentials | None = credentials
         self._namespaces = namespaces
@@ -197,11 +225,13 @@ class SocketIOClient:
 
     def _refused(self, failure: Failure, namespace: str) -> None:
         failure.trap(AuthRefused)
-        self._refuse(namespace, str(failure.value))
+        if namespace in self._sockets:
+            self._refuse(namespace, str(failure.value))
 
     def _unexpected(self, failure: Failure, namespace: str) -> None:
         _log.failure("Authentication failed unexpectedly", failure)
-        self._refuse(namespace, "Authentication failed: Temporarily unavailable")
+        if namespace in self._sockets:
+            self._refuse(namespace, "Authentication failed: Temporarily unavailable")
 
     def _refuse(self, namespace: str, message: str) -> None:
         """Answer a connect with ``CONNECT_ERROR``; the client may try again, though not for ever."""
@@ -237,6 +267,8 @@ class SocketIOClient:
         self._lobby.dispatcher.submit(connection, name, arguments[0] if arguments else None, respond)
 
     def _answer(self, connection: Connection, packet: Packet, outcome: Outcome) -> None:
+        if outcome.fault is not None and outcome.fault.code in (Code.RATE_LIMITED, Code.VALIDATION_ERROR):
+            self._engine.refused()
         if outcome.event is not None:
             connection.emit(outcome.event, outcome.payload)
         if packet.id is not None:
@@ -319,3 +351,7 @@ class SocketIOClient:
                 self._lobby.leave(connection)
         for ident in tuple(self._awaited or ()):
             self._abandon(ident, ConnectionLost("the client is gone"))
+
+    def release(self) -> None:
+        """The session is gone: let go of it, or the two would keep each other alive."""
+        self._engine = _GONE

@@ -11,24 +11,26 @@ from mechamap_rt.transport.websocket import Pipe
 class Probe:
     """A WebSocket that wants to take over a polling session; it must say so within the upgrade time-out."""
 
-    __slots__ = ("_deadline", "_pipe", "_session")
+    __slots__ = ("_deadline", "_pipe", "_session", "probed")
 
     def __init__(self, session: EngineSession, pipe: Pipe) -> None:
         self._session = session
         self._pipe = pipe
         self._deadline: Deadline | None = None
+        #: Has it been heard from?
+        self.probed = False
+        session.probe = self
 
     def opened(self) -> None:
-        if not self._session.may_upgrade:
-            return self._pipe.finish(Disconnect.BAD_MESSAGE)
         door = self._session.door
         self._deadline = door.lobby.wheel.after(door.upgrade_timeout, lambda: self.dismiss(Disconnect.BAD_MESSAGE))
 
     def text(self, payload: bytes) -> None:
-        if payload == b"2probe" and self._deadline is not None and self._session.may_upgrade:
+        if payload == b"2probe" and not self.probed:
+            self.probed = True
             self._pipe.send_text(b"3probe")
-            self._session.probing(self)
-        elif payload == b"5" and self._session.probe is self:
+            self._session.probing()
+        elif payload == b"5" and self.probed:
             self._settle()
             if self._session.upgrade(self._pipe):
                 self._pipe.session = self._session
@@ -59,4 +61,4 @@ class Probe:
     def _give_up(self) -> None:
         self._settle()
         if self._session.probe is self:
-            self._session.probing(None)
+            self._session.probe = None

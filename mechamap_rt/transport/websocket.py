@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt.core.outbox import Frame, SocketOutbox, Turn
-from mechamap_rt.core.wheel import Wheel
+from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.wire import json
@@ -31,6 +31,15 @@ _log = Logger()
 
 #: Seconds a peer has to read what is left for it before its connection is cut.
 LINGER: Final = 5.0
+
+#: Payload bytes of a control frame (RFC 6455 section 5.5).
+MAX_CONTROL: Final = 125
+#: Refused requests, or control frames, that a client may send before it is made to wait.
+FREE_REFUSALS: Final = 100
+#: Seconds for which it waits then.
+PAUSE: Final = 1.0
+#: Seconds without a refusal after which they are forgotten.
+FORGIVEN_AFTER: Final = 30.0
 
 _STATS: Final = TrafficStats()
 
@@ -113,6 +122,8 @@ class Pipe(WebSocketServerProtocol):
         self.factory.pipes[self] = None
 
     def dataReceived(self, data: bytes) -> None:
+        if self.session is not None:
+            self.session.heard()
         try:
             self._dataReceived(data)
         except Disconnected:
@@ -128,6 +139,8 @@ class Pipe(WebSocketServerProtocol):
         session, self.session = self.session, None
         if session is not None:
             session.lost()
+        if self._lingering is not None:
+            self._lingering.cancel()
         # each holds a reference to this object: a cycle that only a full collection would break
         self.is_open = self.is_closed = None
 
@@ -138,17 +151,21 @@ class Pipe(WebSocketServerProtocol):
         address = self.factory.address_of(self.peer or "", request.headers)
         handshake = Handshake(address, request.path, query, request.headers, tuple(request.protocols))
         try:
+            if self.factory.draining:
+                raise Denied(503, json.encode({"success": False, "error": "UNAVAILABLE", "message": "Going down"}))
             accept: Accept | None = self.factory.routes.get(request.path)
             if accept is None:
                 raise Denied(404, json.encode({"success": False, "error": "NOT_FOUND", "message": "No such path"}))
             accepted = accept(self, handshake)
         except Denied as denied:
-            self._denial = denied
+            # its traceback holds this object: another cycle
+            self._denial = denied.with_traceback(None)
             raise ConnectionDeny(denied.status) from None
         self.session = accepted.session
         return accepted.subprotocol
 
     _denial: Denied | None = None
+    _lingering: Deadline | None = None
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """Refuse a handshake: Autobahn's reasons hold parts of the request, which belong in no status line."""
@@ -183,9 +200,65 @@ class Pipe(WebSocketServerProtocol):
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
         self._fail_connection(Disconnect.TOO_BIG.code, Disconnect.TOO_BIG.reason)
 
-    def onPong(self, payload: bytes) -> None:
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """Autobahn gives up on a peer that broke the protocol: its session ends now, not when the socket does."""
+        super()._fail_connection(code, reason)
         if self.session is not None:
-            self.session.heard()
+            self.session.dismiss(Disconnect.BAD_MESSAGE)
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        frame = self.current_frame
+        if frame.opcode > 7 and frame.length > MAX_CONTROL:
+            # refused already; what still comes of it must not be kept
+            return None
+        return super().onFrameData(payload)
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        # fragments without a byte would pile up for ever
+        if payload:
+            super().onMessageFrameData(payload)
+
+    def onPing(self, payload: bytes) -> None:
+        self._count_control()
+        super().onPing(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        self._count_control()
+
+    def _count_control(self) -> None:
+        """Control frames cost no limit of the user's, so they have one of the socket's."""
+        self._controls += 1
+        if self._controls % FREE_REFUSALS == 0:
+            self.slow_down()
+
+    # slowing down who asks for what is refused
+
+    _controls = 0
+    _refusals = 0
+    _refused_at = 0.0
+
+    def refused(self) -> None:
+        """A request was refused that cost more to read than it was worth."""
+        now = self.factory.reactor.seconds()
+        if now - self._refused_at > FORGIVEN_AFTER:
+            self._refusals = 0
+        self._refused_at = now
+        self._refusals += 1
+        if self._refusals > FREE_REFUSALS:
+            self.slow_down()
+
+    def slow_down(self) -> None:
+        """Read nothing of this client for a second; TCP makes it wait."""
+        if self._pause is None and self.state == self.STATE_OPEN:
+            self.transport.pauseProducing()
+            self._pause = self.factory.wheel.after(PAUSE, self._resume)
+
+    _pause: Deadline | None = None
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self in self.factory.pipes:
+            self.transport.resumeProducing()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The session learns it from :meth:`connectionLost`."""
@@ -203,7 +276,7 @@ class Pipe(WebSocketServerProtocol):
             self.transport.abortConnection()
             return
         self.transport.loseConnection()
-        self.factory.wheel.after(LINGER, self._cut)
+        self._lingering = self.factory.wheel.after(LINGER, self._cut)
 
     def _cut(self) -> None:
         if self in self.factory.pipes:
@@ -264,8 +337,10 @@ def _is_utf8(payload: bytes) -> bool:
 
 
 def direct(transport: Any) -> Callable[[bytes], int] | None:
-    """The socket's ``send``, where bytes may bypass the transport: plain TCP and unix sockets, not TLS."""
-    if isinstance(transport, tcp.Connection) and not transport.TLS:
+    """The socket's ``send``, where bytes may bypass the transport: plain TCP and unix sockets with nothing buffered."""
+    if isinstance(transport, tcp.Connection) and not (
+        transport.TLS or transport.dataBuffer or transport._tempDataBuffer
+    ):
         send: Callable[[bytes], int] = transport.socket.send
         return send
     return None
@@ -278,6 +353,7 @@ class Gate(WebSocketServerFactory):
     :param address_of: the client's address, from the peer's and the request's headers.
     :param deflate: accept permessage-deflate where it is offered.
 
+    :ivar draining: nobody is let in any more.
     :ivar routes: path → who makes the session.
     :ivar pipes: every WebSocket that is not gone yet.
     """
@@ -298,6 +374,7 @@ class Gate(WebSocketServerFactory):
         self.turn = turn
         self.wheel = wheel
         self.address_of = address_of
+        self.draining = False
         self.routes: dict[str, Accept] = {}
         self.pipes: dict[Pipe, None] = {}
         self.setProtocolOptions(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mechamap_rt.auth.jwt import JWTVerifier, bare, mint
+from mechamap_rt.auth.jwt import JWTVerifier, bare, mint, require_connect
 from mechamap_rt.errors import AuthRefused
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -23,7 +23,7 @@ def token(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256"
 
 def refusal(text: str) -> str:
     with pytest.raises(AuthRefused) as caught:
-        VERIFIER.verify(text)
+        require_connect(VERIFIER.verify(text))
     assert str(caught.value).startswith("Authentication failed: ")
     return caught.value.reason
 
@@ -58,6 +58,27 @@ def test_without_the_permission_nobody_comes_in(permissions: Any) -> None:
 
 def test_an_expired_token_says_so() -> None:
     assert refusal(token(GOOD, exp=time.time() - 1)) == "Token expired"
+
+
+def test_claims_that_cannot_be_told_to_others_are_left_out() -> None:
+    assert VERIFIER.verify(token(GOOD | {"name": "\ud800", "email": 7, "avatar": "x" * 5000})).name == "User 5"
+
+
+@pytest.mark.parametrize("end", [10**400, -(10**400), "soon", None, [1]])
+def test_an_end_that_is_no_time(end: Any) -> None:
+    body = jwt.encode(GOOD | {"exp": 1}, SECRET).split(".")[0]
+    assert body
+    import base64
+    import hashlib
+    import hmac
+    import json as stdlib
+
+    def part(raw: bytes) -> str:
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+    signed = body + "." + part(stdlib.dumps(GOOD | {"exp": end}).encode())
+    signature = part(hmac.digest(SECRET.encode(), signed.encode(), hashlib.sha256))
+    assert refusal(f"{signed}.{signature}") in ("Invalid token", "Token expired")
 
 
 def test_a_token_must_have_an_end() -> None:

@@ -47,6 +47,9 @@ class SlowPolicy:
 
 @implementer(IAuthenticator)
 class Tokens:
+    def identify(self, token: str | None) -> Deferred[Identity]:
+        return self.authenticate(token)
+
     def authenticate(self, token: str | None) -> Deferred[Identity]:
         if token is None or not token.isdigit():
             return fail(AuthRefused("Invalid token"))
@@ -208,6 +211,15 @@ class DispatchTests(Case):
             self.assertEqual((outcome.event, outcome.payload["code"]), ("authentication_error", Code.AUTH_FAILED))
         self.assertEqual((connection.identity.user_id, len(self.extended)), (5, 1))
 
+    def test_a_lesser_role_loses_what_it_may_not_hear(self) -> None:
+        connection, wire = self.connect()
+        self.ask(connection, "subscribe", "public.1")
+        self.node.subscribe(connection, channels.parse("private-user.7"))
+        self.ask(connection, "authenticate", {"token": "5"})
+        self.clock.advance(0)
+        self.assertEqual(set(connection.subscriptions), {"public.1"})
+        self.assertIn(b'42["unsubscribed",{"channel":"private-user.7","reason":"Unauthorized"', wire.sent)
+
     def test_ping_gives_back_the_clients_time(self) -> None:
         connection, _ = self.connect()
         self.assertEqual(self.ask(connection, "ping", {"timestamp": 123}).payload, {"timestamp": 123})
@@ -279,6 +291,7 @@ class TypingTests(Case):
         for data in ({"channel": "thread.9"}, {"thread_id": 9}):
             outcome = self.ask(self.mine, "typing_start", data)
             self.assertEqual(outcome.payload["code"], Code.PERMISSION_DENIED)
+        self.assertIsNone(self.ask(self.mine, "typing_start", {"channel": None, "thread_id": 1}).fault)
         for data in ({"thread_id": "1.x"}, {"thread_id": -1}, {"thread_id": True}, {"thread_id": []}, None):
             outcome = self.ask(self.mine, "typing_start", data)
             self.assertEqual(outcome.payload["code"], Code.VALIDATION_ERROR)

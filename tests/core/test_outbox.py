@@ -82,6 +82,19 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual(wire.sent, b"<s499 " + b"d" * 100 + b"t499 ")
         self.assertEqual((overflows, outbox.queued), ([], 0))
 
+    def test_the_last_value_that_leaves_is_the_newest(self) -> None:
+        wire = Wire(room=0)
+        outbox, _ = make_outbox(self.clock, wire, soft=100, hard=2000)
+        outbox.push(Frame(b"<"))
+        self.clock.advance(0)
+        pushed = [("1", 120), ("d", 30), ("2", 5), ("3", 5), ("d", 90), ("4", 5)]
+        for name, size in pushed:
+            delivery = DURABLE if name == "d" else STATE
+            outbox.push(Frame(name.encode() * size + b" ", delivery, "likes"))
+        wire.drain()
+        states = [part[:1] for part in wire.sent.split(b" ") if part[:1] in b"1234<" and part]
+        self.assertEqual(states[-1], b"4")
+
     def test_coalescing_goes_on_while_the_peer_does_not_read(self) -> None:
         wire = Wire(room=0)
         outbox, _ = make_outbox(self.clock, wire, soft=100, hard=300)

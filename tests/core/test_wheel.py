@@ -59,6 +59,20 @@ class WheelTests(SynchronousTestCase):
             self.wheel.after(3600 + number / 100, lambda: None)
         self.assertLessEqual(len(self.wheel._slots), 2)
 
+    def test_a_far_deadline_that_was_cancelled_is_forgotten_soon(self) -> None:
+        for number in range(100):
+            self.wheel.after(30 * 86400 + number, lambda: None).cancel()
+        self.assertLessEqual(len(self.wheel._slots), 2)
+        self.clock.advance(Wheel.horizon + 2)
+        self.assertEqual(len(self.wheel._slots), 0)
+
+    def test_a_far_deadline_is_kept(self) -> None:
+        self.wheel.after(3600, lambda: self.struck.append("x"))
+        self.clock.pump([60] * 59)
+        self.assertEqual(self.struck, [])
+        self.clock.pump([30] * 3)
+        self.assertEqual(self.struck, ["x"])
+
     def test_stop_forgets_everything(self) -> None:
         self.wheel.after(1.0, lambda: self.struck.append("a"))
         self.wheel.stop()

@@ -246,7 +246,6 @@ def exercise(server: Server, client: NativeClient) -> None:
         ({"client_max_window_bits": True}, True),
         ({"client_max_window_bits": 9}, True),
         ({"client_max_window_bits": 15}, True),
-        ({"server_max_window_bits": 8}, False),
         ({"server_max_window_bits": 9}, False),
         ({"server_max_window_bits": 10}, False),
         ({"server_max_window_bits": 11}, True),
@@ -394,6 +393,7 @@ def test_what_is_on_the_wire(deflating: Server) -> None:
 @pytest.mark.parametrize(
     "offer",
     [
+        "permessage-deflate; server_max_window_bits=8",
         "permessage-deflate; server_max_window_bits=16",
         "permessage-deflate; server_max_window_bits=7",
         "permessage-deflate; server_max_window_bits",
@@ -407,7 +407,7 @@ def test_what_is_on_the_wire(deflating: Server) -> None:
         ";",
     ],
 )
-def test_bad_offers_are_declined_or_refused(deflating: Server, offer: str) -> None:
+def test_other_offers_are_declined_or_refused(deflating: Server, offer: str) -> None:
     """RFC 7692 has them declined; a 400 is as good. Never accepted, never a fault of the server."""
     raw = Raw(deflating, f"/ws?token={deflating.token(5)}", f"Sec-WebSocket-Extensions: {offer}")
     assert raw.status in (101, 400)

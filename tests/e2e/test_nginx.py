@@ -353,6 +353,15 @@ def test_a_client_that_drops_its_poll_is_gone(front: Front) -> None:
     eventually(lambda: front.ask("POST", f"{path}&sid={sid}", b"3").status == 400, "the end of the session")
 
 
+def test_a_close_by_the_server_is_no_error_to_nginx(behind: Callable[..., tuple[Server, Front]]) -> None:
+    """A restart closes thousands of connections: TCP resets would fill the error log (and may eat what was sent)."""
+    _, front = behind()
+    with front.native("worthless") as client:
+        assert client.closed() == (4001, "authentication_failed")
+    eventually(lambda: '"GET /ws ' in front.access_log.read_text(), "the line of the access log")
+    assert "[error]" not in front.errors()
+
+
 def upstream_connections(server: Server) -> set[str]:
     """The local addresses of all TCP connections to the server that stand."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.e2e.test_python_socketio import Client
 from tests.server import Server
 
 OLD_AND_NEW = ("2.5", NEWEST)
+#: A user for each test that counts connections.
+USERS = itertools.count(1000)
 UNKNOWN_TRANSPORT = {"code": 0, "message": "Transport unknown"}
 
 
@@ -184,17 +187,19 @@ def test_an_unknown_namespace(namespaces: Server, connect_node: ConnectNode, mod
 def test_leaving_one_namespace(
     namespaces: Server, connect_node: ConnectNode, mode: str, version: str, leaving: str
 ) -> None:
-    root = connect_node(namespaces.url, namespaces.token(1), version=version, **MODES[mode]).connected()
-    admin = root.join("/admin", namespaces.token(1)).connected()
-    wait_for_subscribers(namespaces, "private-user.1", 2)
-    namespaces.publish("private-user.1", "first", {"id": 1})
+    user = next(USERS)
+    own = f"private-user.{user}"
+    root = connect_node(namespaces.url, namespaces.token(user), version=version, **MODES[mode]).connected()
+    admin = root.join("/admin", namespaces.token(user)).connected()
+    wait_for_subscribers(namespaces, own, 2)
+    namespaces.publish(own, "first", {"id": 1})
     for client in (root, admin):
         client.message("first")
     gone, stays = (root, admin) if leaving == "/" else (admin, root)
     gone.disconnect()
     assert gone.wait("disconnect")["reason"] == "io client disconnect"
-    wait_for_subscribers(namespaces, "private-user.1", 1)
-    namespaces.publish("private-user.1", "second", {"id": 2})
+    wait_for_subscribers(namespaces, own, 1)
+    namespaces.publish(own, "second", {"id": 2})
     stays.message("second")
     assert stays.ask("unsubscribe", {"channel": "public.anything"})["status"] == "success"
     assert gone.messages("second") == []
@@ -202,9 +207,9 @@ def test_leaving_one_namespace(
         assert client.messages("first") == [client.message("first")]
     if (version, leaving) != ("2.5", "/"):  # 2.x never asks to join /
         gone.open()
-        wait_for_subscribers(namespaces, "private-user.1", 2)
+        wait_for_subscribers(namespaces, own, 2)
     admin.close()
-    wait_for_subscribers(namespaces, "private-user.1", 0)
+    wait_for_subscribers(namespaces, own, 0)
 
 
 # -- python-socketio --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -203,18 +204,29 @@ def test_a_websocket_that_says_something_else(server: Server, packet: str | byte
 
 
 def test_a_second_websocket_while_one_probes(server: Server) -> None:
-    with subscribed(RawSession(server, 1)) as session, session.websocket() as first, session.websocket() as second:
+    with subscribed(RawSession(server, 1)) as session, session.websocket() as first:
         first.send("2probe")
         assert first.recv(LIMIT) == "3probe"
-        second.send("2probe")
-        with pytest.raises(ConnectionClosed):
-            second.recv(LIMIT)
         with pytest.raises(InvalidStatus) as refused:
             session.websocket()
         assert refused.value.response.status_code == 400
         server.publish(CHANNEL, "step", {"number": 0})
         first.send("5")
         assert numbers(events([str(first.recv(LIMIT))], "step")) == [0]
+
+
+def test_two_websockets_that_open_before_either_probes(server: Server) -> None:
+    """The later one is refused at once, or as soon as it probes after the first."""
+    with subscribed(RawSession(server, 1)) as session, session.websocket() as first:
+        with contextlib.suppress(InvalidStatus), session.websocket() as second:
+            first.send("2probe")
+            assert first.recv(LIMIT) == "3probe"
+            second.send("2probe")
+            with pytest.raises(ConnectionClosed):
+                second.recv(LIMIT)
+        first.close()
+        server.publish(CHANNEL, "step", {"number": 0})
+        assert_polling_lost_nothing(server, session, [0])
 
 
 def test_a_second_websocket_after_the_upgrade(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json as stdlib
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mechamap_rt.wire import native, websocket
-from mechamap_rt.wire.forwarded import client_address
+from mechamap_rt.wire.forwarded import client_address, strict_client_address
 
 idents = (
     st.none() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(exclude_categories=("Cs",)), max_size=64)
@@ -89,7 +90,26 @@ def test_frames_use_the_shortest_length(size: int) -> None:
         ("203.0.113.9", 5, "203.0.113.9"),
         ("<script>", 1, "10.0.0.1"),
         ("2001:DB8::1", 1, "2001:db8::1"),
+        ("203.0.113.9:4711", 1, "203.0.113.9"),
+        ("[2001:db8::1]:99", 1, "2001:db8::1"),
+        ("::ffff:203.0.113.9", 1, "203.0.113.9"),
+        ("unknown", 1, "10.0.0.1"),
+        ("", 1, "10.0.0.1"),
     ],
 )
 def test_forwarded_addresses_count_only_as_far_as_trusted(forwarded: str | None, hops: int, expected: str) -> None:
     assert client_address("10.0.0.1", forwarded, hops) == expected
+
+
+def test_networks_of_proxies_are_skipped_from_the_end() -> None:
+    networks = (ip_network("10.0.0.0/8"), ip_network("127.0.0.0/8"))
+    assert client_address("10.0.0.1", "198.51.100.1, 203.0.113.9, 10.2.2.2", 0, networks) == "203.0.113.9"
+    assert client_address("::ffff:127.0.0.1", "203.0.113.9", 0, networks) == "203.0.113.9"
+    assert client_address("192.0.2.1", "203.0.113.9", 0, networks) == "192.0.2.1"
+
+
+def test_what_grants_a_right_takes_no_header_that_makes_no_sense() -> None:
+    assert strict_client_address("127.0.0.1", "unknown", 1) is None
+    assert strict_client_address("127.0.0.1", "", 1) is None
+    assert strict_client_address("127.0.0.1", None, 1) == "127.0.0.1"
+    assert strict_client_address("::ffff:127.0.0.1", None, 0) == "127.0.0.1"
