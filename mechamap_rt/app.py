@@ -53,6 +53,8 @@ _log = Logger()
 
 #: Seconds that clients have to go when the server stops; then they are cut.
 STOP_TIMEOUT: Final = 3.0
+#: Seconds of these in which polling clients may still ask for what is left for them.
+POLLING_PATIENCE: Final = 1.0
 
 
 class Realtime(Service):
@@ -224,15 +226,19 @@ class Realtime(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        """Close the listener, let every client go so that it comes back by itself, then close what is behind."""
+        """Let nobody in, let every client go so that it comes back by itself, then close what is behind."""
         deadline = self._reactor.seconds() + STOP_TIMEOUT
-        self.router.draining = self.gate.draining = self.lobby.closing = True
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            await _finished(listening.stopListening())
+        self.router.draining = self.gate.draining = self.engine.draining = self.lobby.closing = True
         self.engine.dismiss_all(Disconnect.RESTART)
         self.gate.dismiss_all(Disconnect.RESTART)
         self.turn.flush()
+        # a polling client fetches what is left for it with its next request, perhaps over a new connection
+        patience = self._reactor.seconds() + POLLING_PATIENCE
+        while self.engine.polling() and self._reactor.seconds() < patience:
+            await self._pause(0.02)
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await _finished(listening.stopListening())
         while self.gate.pipes and self._reactor.seconds() < deadline:
             await self._pause(0.02)
         self.gate.abort_all()

@@ -9,7 +9,7 @@ from mechamap_rt.transport.handshake import Denied, Handshake, Origins, enter
 from mechamap_rt.transport.lobby import Lobby
 from mechamap_rt.transport.upgrade import Probe
 from mechamap_rt.transport.websocket import Accepted, Pipe
-from mechamap_rt.wire import engineio
+from mechamap_rt.wire import engineio, json
 from mechamap_rt.wire.engineio import Refusal
 
 
@@ -19,6 +19,7 @@ class EngineDoor:
     :param connect_timeout: to join a namespace in; ``inf`` is no limit.
     :param transports: those on offer, of ``websocket`` and ``polling``.
     :param namespaces: the Socket.IO namespaces that exist.
+    :ivar draining: no session is opened any more.
     :ivar sessions: by ``sid``.
     """
 
@@ -46,6 +47,7 @@ class EngineDoor:
         self.max_payload = max_payload
         self.transports = transports
         self.namespaces = namespaces
+        self.draining = False
         self.sessions: dict[str, EngineSession] = {}
 
     def refusal(self, handshake: Handshake, transport: str) -> Refusal | None:
@@ -91,10 +93,17 @@ class EngineDoor:
         return session, engineio.encode_payload([packet], session.revision)
 
     def _open(self, handshake: Handshake, pipe: Pipe | None) -> EngineSession:
+        if self.draining:
+            body = {"success": False, "error": "UNAVAILABLE", "message": "The server is going down"}
+            raise Denied(503, json.encode(body), (("Retry-After", "1"),))
         over = enter(self.lobby.admission, handshake)
         session = EngineSession(self, handshake, pipe, over)
         self.sessions[session.sid] = session
         return session
+
+    def polling(self) -> bool:
+        """Is there a polling session that its client has not asked to the end?"""
+        return any(session.polling for session in self.sessions.values())
 
     def dismiss_all(self, reason: Disconnect) -> None:
         """End every session."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which a polling session that has ended keeps what its client should still be told.
 LINGER: Final = 10.0
+#: Seconds after which a GET is answered with nothing while a WebSocket is trying to take over.
+PROBE_PACE: Final = 0.05
 
 _PING: Final = Frame.text(b"2")
 #: Reasons after which a polling client is told nothing more: it is gone, or does not speak the protocol.
@@ -146,8 +148,12 @@ class EngineSession:
         if polling is None:
             poll.refuse(engineio.BAD_REQUEST)
         elif self._phase is not Phase.OPEN:
-            polling.answer_last(poll, b"1")
-            self._forget()
+            if polling.waiting:
+                # clients take a close before the messages that come with it: it gets an answer of its own
+                polling.open(poll)
+            else:
+                polling.answer_last(poll, b"1")
+                self._forget()
         elif polling.polled:
             # two at once: the protocol has the session closed
             poll.refuse(engineio.BAD_REQUEST)
@@ -155,7 +161,12 @@ class EngineSession:
         else:
             polling.open(poll)
             if self.probe is not None and self.probe.probed:
-                polling.answer(b"6")
+                # the client must get to the end of its polling, but not as fast as it can ask
+                self.door.lobby.wheel.after(PROBE_PACE, lambda: self._noop(poll))
+
+    def _noop(self, poll: Poll) -> None:
+        if self.probe is not None and self._polling is not None:
+            self._polling.answer_noop(poll)
 
     def poll_lost(self, poll: Poll) -> None:
         """The client dropped a GET."""
@@ -164,6 +175,9 @@ class EngineSession:
 
     def payload(self, raw: bytes, octets: bool) -> bool:
         """The body of a POST; was it taken?"""
+        if self._phase is Phase.ENDED and raw in (b"1", b"1:1"):
+            self._forget()
+            return True
         if self._polling is None or self._phase is not Phase.OPEN:
             return False
         return self._receive(lambda: self._packets(engineio.decode_payload(raw, self.revision, octets=octets)))
@@ -226,6 +240,11 @@ class EngineSession:
     # upgrading
 
     @property
+    def polling(self) -> bool:
+        """Is it carried by long polling?"""
+        return self._polling is not None
+
+    @property
     def may_upgrade(self) -> bool:
         return self._polling is not None and self.probe is None and self._phase is Phase.OPEN
 
@@ -240,9 +259,8 @@ class EngineSession:
         self.probe = None
         if polling is None or self._phase is not Phase.OPEN:
             return False
-        if polling.polled:
-            polling.answer(b"6")
         frames = polling.take()
+        polling.answer(b"6")
         polling.abandon()
         self._polling = None
         self._pipe = pipe
@@ -308,12 +326,13 @@ class EngineSession:
         if self._polling is None:
             if self._pipe is not None:
                 self._pipe.finish(reason)
-        elif self._polling.polled:
+        elif self._polling.polled and (reason in _AT_ONCE or not self._polling.waiting):
             self._polling.answer(b"6" if reason is Disconnect.NORMAL else b"1")
             self._forget()
         elif reason in _AT_ONCE:
             self._forget()
         else:
+            self._polling.flush()
             self._deadline = self.door.lobby.wheel.after(LINGER, self._forget)
 
     def _leave(self) -> None:

@@ -49,6 +49,16 @@ class PollingOutbox(Outbox):
         self._stalled = True
         return True
 
+    @property
+    def waiting(self) -> bool:
+        """Is something queued?"""
+        return bool(self._pending)
+
+    def answer_noop(self, poll: Poll) -> None:
+        """Answer ``poll`` with nothing, if it still waits."""
+        if self._poll is poll:
+            self.answer(b"6")
+
     def answer_last(self, poll: Poll, packet: bytes) -> None:
         """Answer the last GET there will be, with what is queued and ``packet``."""
         self._poll = poll

@@ -92,11 +92,12 @@ def _namespace(raw: bytes | None, comma: bytes | None, at_end: bool) -> str:
         return "/"
     if comma is None and not at_end:
         raise SocketIOError("namespace without its comma")
+    # a query behind the namespace is a habit of old clients (and holds their token); it is no part of the name
+    raw = raw.partition(b"?")[0]
     if len(raw) > MAX_NAMESPACE:
         raise SocketIOError("namespace too long")
     try:
-        # a query behind the namespace is a habit of old clients; it is no part of the name
-        return raw.decode().partition("?")[0]
+        return raw.decode()
     except UnicodeDecodeError:
         raise SocketIOError("namespace is not UTF-8") from None
 

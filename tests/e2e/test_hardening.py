@@ -244,7 +244,7 @@ def test_while_it_stops_the_server_takes_nothing(start_server: StartServer) -> N
     os.kill(server.pid, signal.SIGTERM)
     stays.until(b"\x03\xf4service_restart")
     kept.send(
-        b"POST /api/laravel-broadcast HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 37\r\n\r\n"
+        b"POST /api/laravel-broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 37\r\n\r\n"
         b'{"channels":["public.x"],"event":"e"}'
     )
     assert b"HTTP/1.1 503" in kept.until(b"UNAVAILABLE")
