@@ -21,12 +21,20 @@ COMPRESS_FROM: Final = 1024
 
 _BEGIN: Final = b"GET /socket.io/?"
 _SID = re.compile(rb"[?&]sid=([A-Za-z0-9_-]{20})[& ]")
-_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]{1,256})\r\n", re.IGNORECASE)
-_ENCODING = re.compile(rb"\r\naccept-encoding:[^\r\n]{0,256}gzip", re.IGNORECASE)
+_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
+_ENCODING = re.compile(rb"\r\naccept-encoding:([^\r\n]*)", re.IGNORECASE)
+_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?:,|$)", re.IGNORECASE)
+_JSONP = re.compile(rb"[?&]j=")
 #: What makes a request one for the full parser.
 _UNUSUAL = re.compile(
     rb"\r\n(?:content-length|transfer-encoding|upgrade|expect|connection:[ \t]*close)|\r\n[ \t]|[\x00]", re.IGNORECASE
 )
+
+
+def accepts_gzip(header: str) -> bool:
+    """Does ``Accept-Encoding`` name gzip, with a weight that is not 0 (RFC 9110 section 12.5.3)?"""
+    match = _GZIP.search(header)
+    return match is not None and (match[1] is None or match[1].strip("0.") != "")
 
 
 class Express:
@@ -47,7 +55,9 @@ class Express:
             return None
         line_end = data.find(b" HTTP/1.1\r\n")
         sid = _SID.search(data, 0, line_end + 1)
-        if sid is None or b"transport=polling" not in data[:line_end] or _UNUSUAL.search(data, line_end):
+        if sid is None or _JSONP.search(data, 0, line_end):
+            return None
+        if b"transport=polling" not in data[:line_end] or _UNUSUAL.search(data, line_end):
             return None
         session = self._door.sessions.get(sid[1].decode())
         if session is None or b"EIO=%d" % session.revision not in data[:line_end]:
@@ -63,7 +73,8 @@ class Express:
                 b"%b: %b\r\n" % (name.encode(), value.encode("latin-1"))
                 for name, value in self._door.origins.headers(text).items()
             )
-        compress = self._compress and _ENCODING.search(data, line_end) is not None
+        encoding = _ENCODING.search(data, line_end) if self._compress else None
+        compress = encoding is not None and accepts_gzip(encoding[1].decode("latin-1"))
         self.served += 1
         return ExpressPoll(channel, session, headers, compress)
 
@@ -73,7 +84,7 @@ class Express:
         return None if sid is None else self._door.sessions.get(sid[1].decode())
 
 
-_HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]{1,256})\r\n", re.IGNORECASE)
+_HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
 
 
 class ExpressPoll:

@@ -19,9 +19,10 @@ from twisted.web import http, server
 from zope.interface import implementer
 
 from mechamap_rt.errors import Disconnect
-from mechamap_rt.http.express import COMPRESS_FROM
+from mechamap_rt.http.express import COMPRESS_FROM, accepts_gzip
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.transport.enginesession import EngineSession
+from mechamap_rt.transport.handshake import Origins
 from mechamap_rt.transport.websocket import direct
 from mechamap_rt.wire import engineio
 
@@ -43,11 +44,12 @@ class RealtimeRequest(server.Request):
     max_body = 1_000_000
     compress = False
     variables: Mapping[str, str] = MappingProxyType({})
+    origins: Origins | None = None
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > self.max_body:
-            self.channel.refuse(_too_large(self.max_body))
+            self.channel.refuse(self._too_large())
             return
         # Twisted would keep a longer body in a temporary file: here bodies are bounded, and files block
         self.content = BytesIO()
@@ -71,9 +73,16 @@ class RealtimeRequest(server.Request):
     def handleContentChunk(self, data: bytes) -> None:
         self._received += len(data)
         if self._received > self.max_body:
-            self.channel.refuse(_too_large(self.max_body))
+            self.channel.refuse(self._too_large())
             return
         super().handleContentChunk(data)
+
+    def _too_large(self) -> Reply:
+        reply = HTTPFault(Error.TOO_LARGE, f"A body has at most {self.max_body} bytes").reply()
+        # the path is not parsed yet; only long polling is for pages of other origins
+        if self.origins is None or not self.channel._path.startswith(b"/socket.io/?"):
+            return reply
+        return replace(reply, headers=self.origins.headers(self.header("origin")))
 
     def process(self) -> None:
         """Find the resource and render it, as the base class does, without its ``Server`` header."""
@@ -110,7 +119,7 @@ class RealtimeRequest(server.Request):
         """Write the whole answer, compressed where that pays; a client that is gone needs none."""
         if self._disconnected:
             return
-        if self.compress and len(reply.body) >= COMPRESS_FROM and "gzip" in (self.header("accept-encoding") or ""):
+        if self.compress and len(reply.body) >= COMPRESS_FROM and accepts_gzip(self.header("accept-encoding") or ""):
             extra = dict(reply.headers) | {"Content-Encoding": "gzip"}
             extra["Vary"] = ", ".join(filter(None, (extra.get("Vary"), "Accept-Encoding")))
             reply = replace(reply, body=gzip.compress(reply.body, 4, mtime=0), headers=extra)
@@ -124,10 +133,6 @@ class RealtimeRequest(server.Request):
         if self.method != b"HEAD":
             self.write(reply.body)
         self.finish()
-
-
-def _too_large(limit: int) -> Reply:
-    return HTTPFault(Error.TOO_LARGE, f"A body has at most {limit} bytes").reply()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -246,11 +251,12 @@ class RealtimeChannel(http.HTTPChannel):
             return
         self._refused = True
         phrase = HTTPStatus(reply.status).phrase
+        extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
         head = (
             f"HTTP/1.1 {reply.status} {phrase}\r\nContent-Type: {reply.content_type}\r\n"
-            f"Content-Length: {len(reply.body)}\r\nConnection: close\r\n\r\n"
+            f"Content-Length: {len(reply.body)}\r\nConnection: close\r\n{extra}\r\n"
         )
-        self.transport.write(head.encode() + reply.body)
+        self.transport.write(head.encode("latin-1") + reply.body)
         self.setTimeout(None)
         self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
         self._networkProducer.unregisterProducer()

@@ -82,7 +82,8 @@ def make_site(reactor: IReactorTime, tree: Tree, door: EngineDoor, max_body: int
     :param max_body: bytes of a request's body.
     :param compress: gzip longer answers for clients that accept it.
     """
-    request = type("RealtimeRequest", (RealtimeRequest,), {"max_body": max_body, "compress": compress})
+    settings = {"max_body": max_body, "compress": compress, "origins": door.origins}
+    request = type("RealtimeRequest", (RealtimeRequest,), settings)
     site = RealtimeSite(
         tree, requestFactory=request, parsePOSTFormSubmission=False, timeout=IDLE_TIMEOUT, reactor=reactor
     )

@@ -88,7 +88,8 @@ class Origins:
         if origin is None or self._any:
             return True
         origin = origin.strip().lower()
-        return origin in self._allowed or _authority(origin) == headers.get("host", "").strip().lower()
+        host = headers.get("host", "").strip().lower()
+        return origin in self._allowed or (host != "" and _authority(origin) == host)
 
     def headers(self, origin: str | None) -> dict[str, str]:
         """The CORS headers of an answer to a page of ``origin``."""

@@ -5,6 +5,7 @@ Sending bypasses Autobahn's ``sendMessage``: frames come ready-made from the hub
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
@@ -185,10 +186,28 @@ class Pipe(WebSocketServerProtocol):
         if self.session is not None:
             self.session.opened()
 
+    def onMessageBegin(self, isBinary: bool) -> None:
+        super().onMessageBegin(isBinary)
+        self.message_data = b""
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """Bytes are what is kept, not pieces: of those a client may send any number."""
+        if self.failedByMe or not payload:
+            return
+        data = self.message_data
+        if not data:
+            self.message_data = payload
+        elif isinstance(data, bytearray):
+            data += payload
+        else:
+            self.message_data = bytearray(data) + payload
+
+    def onMessageFrameEnd(self) -> None:
+        self.frame_data = []
+
     def onMessageEnd(self) -> None:
         if not self.failedByMe and self.session is not None:
-            chunks = self.message_data
-            payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            payload = bytes(self.message_data)
             if self.message_is_binary:
                 self.session.binary(payload)
             elif _is_utf8(payload):
@@ -212,11 +231,6 @@ class Pipe(WebSocketServerProtocol):
             # refused already; what still comes of it must not be kept
             return None
         return super().onFrameData(payload)
-
-    def onMessageFrameData(self, payload: bytes) -> None:
-        # fragments without a byte would pile up for ever
-        if payload:
-            super().onMessageFrameData(payload)
 
     def onPing(self, payload: bytes) -> None:
         self._count_control()
@@ -272,7 +286,7 @@ class Pipe(WebSocketServerProtocol):
 
     def _closeConnection(self, abort: bool = False) -> None:
         self.outbox.close()
-        if abort and hasattr(self.transport, "abortConnection"):
+        if abort and not self.wasClean and hasattr(self.transport, "abortConnection"):
             self.transport.abortConnection()
             return
         self.transport.loseConnection()
@@ -389,7 +403,7 @@ class Gate(WebSocketServerFactory):
             closeHandshakeTimeout=LINGER,
         )
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
-        options["perMessageCompressionAccept"] = staticmethod(_deflate if deflate else _no_compression)
+        options["perMessageCompressionAccept"] = _deflate if deflate else _no_compression
         protocol: Any = type("Pipe", (Pipe,), options)
         self.protocol = protocol
 
@@ -404,18 +418,24 @@ class Gate(WebSocketServerFactory):
             pipe.transport.abortConnection()
 
 
-def _no_compression(offers: object) -> None:
+def _no_compression(pipe: Pipe, offers: object) -> None:
     """permessage-deflate is not negotiated."""
 
 
-def _deflate(offers: list[Any]) -> Any:
+_CLIENT_BITS = re.compile(r"client_max_window_bits\s*=\s*\"?([0-9]+)")
+
+
+def _deflate(pipe: Pipe, offers: list[Any]) -> Any:
     """Accept permessage-deflate without context: a message is then compressed once for all, in a small window."""
+    # Autobahn forgets the value of an offered client_max_window_bits, which ours must not exceed
+    asked = _CLIENT_BITS.findall(pipe.http_headers.get("sec-websocket-extensions", ""))
+    bits = min(WINDOW_BITS, *map(int, asked), 15)
     for offer in offers:
         if isinstance(offer, PerMessageDeflateOffer) and offer.request_max_window_bits in (0, *_WINDOWS):
             return PerMessageDeflateOfferAccept(
                 offer,
                 request_no_context_takeover=offer.accept_no_context_takeover,
-                request_max_window_bits=WINDOW_BITS if offer.accept_max_window_bits else 0,
+                request_max_window_bits=bits if offer.accept_max_window_bits else 0,
                 no_context_takeover=True,
                 window_bits=WINDOW_BITS,
                 mem_level=1,
