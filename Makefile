@@ -41,7 +41,7 @@ format: $(DEV_READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 
 bench: $(DEV_READY) $(PEER_READY)  ## measure it against its peers: a table and JSON (ARGS are passed on)
-	$(BIN)/mechamap-bench $(ARGS)
+	$(BIN)/mechamap-bench run $(ARGS)
 
 fuzz: $(DEV_READY)  ## five minutes of any bytes: into the codecs (coverage-guided), and into a live port
 	@$(PIP) install 'atheris>=2.3'

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.enginesession import EngineSession
@@ -19,8 +19,12 @@ from mechamap_rt.wire.engineio import Refusal
 #: Bytes from which an answer is compressed, for clients that accept it.
 COMPRESS_FROM: Final = 1024
 
+#: Bytes of headers that are looked at here.
+MAX_HEAD: Final = 8192
+
 _BEGIN: Final = b"GET /socket.io/?"
 _SID = re.compile(rb"[?&]sid=([A-Za-z0-9_-]{20})[& ]")
+_HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
 _ENCODING = re.compile(rb"\r\naccept-encoding:([^\r\n]*)", re.IGNORECASE)
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?:,|$)", re.IGNORECASE)
@@ -37,6 +41,19 @@ def accepts_gzip(header: str) -> bool:
     return match is not None and (match[1] is None or match[1].strip("0.") != "")
 
 
+class Head(NamedTuple):
+    """The headers of a GET, and what they come to.
+
+    :ivar tail: the request from its ``HTTP/1.1`` on.
+    :ivar headers: the CORS headers of the answer.
+    :ivar compress: does the client accept gzip?
+    """
+
+    tail: bytes
+    headers: bytes
+    compress: bool
+
+
 class Express:
     """Takes the GETs of long polling off the channels of a site.
 
@@ -51,40 +68,48 @@ class Express:
 
     def take(self, channel: Any, data: bytes) -> ExpressPoll | None:
         """Take a whole request, if it is the GET of a session that is known and polling."""
-        if not data.startswith(_BEGIN) or not data.endswith(b"\r\n\r\n") or data.count(b"\r\n\r\n") != 1:
+        if not data.startswith(_BEGIN):
             return None
         line_end = data.find(b" HTTP/1.1\r\n")
-        sid = _SID.search(data, 0, line_end + 1)
-        if sid is None or _JSONP.search(data, 0, line_end):
-            return None
-        if b"transport=polling" not in data[:line_end] or _UNUSUAL.search(data, line_end):
+        line, tail = data[: line_end + 1], data[line_end + 1 :]
+        sid = _SID.search(line)
+        if sid is None or _JSONP.search(line) or b"transport=polling" not in line:
             return None
         session = self._door.sessions.get(sid[1].decode())
-        if session is None or b"EIO=%d" % session.revision not in data[:line_end]:
+        if session is None or b"EIO=%d" % session.revision not in line:
             return None
-        origin = _ORIGIN.search(data, line_end)
+        # the headers of one connection's requests are nearly always the same, byte for byte
+        head: Head | None = channel.express_head
+        if head is None or head.tail != tail:
+            head = channel.express_head = self._read(tail)
+            if head is None:
+                return None
+        self.served += 1
+        return ExpressPoll(channel, session, head.headers, head.compress)
+
+    def _read(self, tail: bytes) -> Head | None:
+        """What matters of the headers, if there is nothing unusual about them."""
+        host = _HOST.search(tail)
+        if host is None or len(tail) > MAX_HEAD or tail.find(b"\r\n\r\n") != len(tail) - 4 or _UNUSUAL.search(tail):
+            return None
+        origin = _ORIGIN.search(tail)
         headers = b""
         if origin is not None:
             text = origin[1].decode("latin-1").strip()
-            host = _HOST.search(data, line_end)
-            if not self._door.origins.allows({"origin": text, "host": host[1].decode("latin-1") if host else ""}):
+            if not self._door.origins.allows({"origin": text, "host": host[1].decode("latin-1")}):
                 return None
             headers = b"".join(
                 b"%b: %b\r\n" % (name.encode(), value.encode("latin-1"))
                 for name, value in self._door.origins.headers(text).items()
             )
-        encoding = _ENCODING.search(data, line_end) if self._compress else None
+        encoding = _ENCODING.search(tail) if self._compress else None
         compress = encoding is not None and accepts_gzip(encoding[1].decode("latin-1"))
-        self.served += 1
-        return ExpressPoll(channel, session, headers, compress)
+        return Head(tail, headers, compress)
 
     def session_of(self, method: bytes, uri: bytes) -> EngineSession | None:
         """The session that a POST which has just begun belongs to."""
         sid = _SID.search(uri + b" ") if method == b"POST" and uri.startswith(b"/socket.io/?") else None
         return None if sid is None else self._door.sessions.get(sid[1].decode())
-
-
-_HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
 
 
 class ExpressPoll:

@@ -180,6 +180,8 @@ class RealtimeChannel(http.HTTPChannel):
 
     #: Bytes that may come on a connection whose GET waits in the express lane.
     max_held: Final = 64 * 1024
+    #: What the express lane made of the last request's headers.
+    express_head: Any = None
     _polling: Any = None
     _held = b""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Dispatcher
@@ -14,12 +16,17 @@ from mechamap_rt.commands.typing import Typing
 from mechamap_rt.core import channels
 from mechamap_rt.core.connection import Connection, Encoder, State
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.core.limits import Admission
+from mechamap_rt.core.limits import Admission, Buckets
 from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.interfaces import IAuthenticator
 from mechamap_rt.wire import json
+
+_log = Logger()
+
+#: Lines about rejected connections that the log gets a minute.
+LINES_PER_MINUTE: Final = 60
 
 
 class Rejected(Exception):
@@ -59,6 +66,7 @@ class Lobby:
         self.clock = clock
         #: Everybody is leaving: nobody needs to be told that one more has.
         self.closing = False
+        self._lines = Buckets(LINES_PER_MINUTE, time.monotonic)
         self._authenticator = authenticator
         self._typing = typing
 
@@ -82,12 +90,23 @@ class Lobby:
         """
         reason = self.admission.admit(identity.user_id)
         if reason is not None:
+            self.rejected(identity, address, reason)
             raise Rejected(reason)
         connection = Connection(ident, identity, encoder, outbox, address, self.clock(), end)
         self.node.join(connection)
         self.node.subscribe(connection, channels.parse(own_channel(identity)))
         self.extend(connection)
         return connection
+
+    def rejected(self, identity: Identity, address: str, reason: Disconnect) -> None:
+        """Say in the log that somebody was sent away; a flood of them says it a few times a minute."""
+        if not self._lines.take("rejected"):
+            _log.info(
+                "Rejected user {user} from {address}: {reason}",
+                user=identity.user_id,
+                address=address,
+                reason=reason.reason,
+            )
 
     def extend(self, connection: Connection) -> None:
         """Hold the connection to the life of its (new) token."""

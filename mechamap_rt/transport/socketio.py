@@ -209,6 +209,7 @@ class SocketIOClient:
         if namespace not in self._sockets:
             return
         if self._over is not None:
+            self._lobby.rejected(identity, self._address, self._over)
             return self._reject(namespace, self._over)
         outbox = self._engine.outbox
         end: Callable[[Disconnect], None] = lambda reason: self._end(namespace, reason)  # noqa: E731

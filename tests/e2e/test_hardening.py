@@ -267,3 +267,16 @@ def test_a_rejected_client_sees_why(start_server: StartServer, connect_node: Con
     for raw in (first, *probes):
         raw.socket.close()
     server.stop()
+
+
+@pytest.mark.parametrize(("trust", "address"), [("true", "203.0.113.9"), ("false", "127.0.0.1")])
+def test_the_log_names_the_address_that_is_believed(start_server: StartServer, trust: str, address: str) -> None:
+    server = start_server(TRUST_PROXY=trust, MAX_CONNECTIONS_PER_USER="1")
+    peers = [Raw(server) for _ in range(2)]
+    for raw in peers:
+        raw.send(handshake(f"/ws?token={server.token(5)}", "X-Forwarded-For: 203.0.113.9"))
+        raw.until(b'"timestamp"')
+    assert f"Rejected user 5 from {address}: user_limit_reached" in server.output()
+    for raw in peers:
+        raw.socket.close()
+    server.stop()
