@@ -42,11 +42,11 @@ from mechamap_rt.settings import Settings
 from mechamap_rt.storage.site import Site
 from mechamap_rt.storage.sqlite import SQLiteDatabase
 from mechamap_rt.transport.engineio import EngineDoor
+from mechamap_rt.transport.gate import Gate
 from mechamap_rt.transport.handshake import Origins
 from mechamap_rt.transport.lobby import Lobby
 from mechamap_rt.transport.native import NativeDoor
 from mechamap_rt.transport.port import Port
-from mechamap_rt.transport.websocket import Gate
 from mechamap_rt.wire.forwarded import client_address
 
 _log = Logger()

@@ -13,9 +13,9 @@ from mechamap_rt.http.replies import Reply
 from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.enginesession import EngineSession
+from mechamap_rt.transport.gate import Gate
 from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.transport.port import hand_over, may_upgrade
-from mechamap_rt.transport.websocket import Gate
 from mechamap_rt.wire import engineio
 from mechamap_rt.wire.engineio import Refusal
 

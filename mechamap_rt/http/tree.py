@@ -15,8 +15,8 @@ from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.request import RealtimeChannel, RealtimeRequest
 from mechamap_rt.http.routing import Router
 from mechamap_rt.transport.engineio import EngineDoor
+from mechamap_rt.transport.gate import Gate
 from mechamap_rt.transport.port import hand_over, may_upgrade
-from mechamap_rt.transport.websocket import Gate
 
 #: Seconds that an idle HTTP connection is kept.
 IDLE_TIMEOUT = 65

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from mechamap_rt.core.wheel import Deadline, Wheel
-from mechamap_rt.transport.websocket import Gate
+from mechamap_rt.transport.gate import Gate
 
 #: Bytes of a handshake's request line and headers.
 MAX_HEAD: Final = 16 * 1024

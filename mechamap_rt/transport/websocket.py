@@ -5,28 +5,25 @@ Sending bypasses Autobahn's ``sendMessage``: frames come ready-made from the hub
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
 from autobahn.exception import Disconnected
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet import tcp
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mechamap_rt.core.outbox import Frame, SocketOutbox, Turn
-from mechamap_rt.core.wheel import Deadline, Wheel
+from mechamap_rt.core.outbox import Frame, SocketOutbox
+from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.wire import json
-from mechamap_rt.wire.websocket import WINDOW_BITS, text_message
+from mechamap_rt.wire.websocket import text_message
 
 _log = Logger()
 
@@ -320,8 +317,6 @@ class Pipe(WebSocketServerProtocol):
 
 
 _PING: Final = Frame(b"\x89\x00")
-#: Largest windows a client may ask for that ours fits into.
-_WINDOWS: Final = tuple(range(WINDOW_BITS, 16))
 _HANDSHAKE_LEFTOVERS: Final = (
     "_denial",
     "_wskey",
@@ -357,87 +352,4 @@ def direct(transport: Any) -> Callable[[bytes], int] | None:
     ):
         send: Callable[[bytes], int] = transport.socket.send
         return send
-    return None
-
-
-class Gate(WebSocketServerFactory):
-    """Autobahn's factory, with our protocol and the routes of the WebSocket paths.
-
-    :param max_payload: bytes of one message; over it the connection is closed with 1009 before it is read whole.
-    :param address_of: the client's address, from the peer's and the request's headers.
-    :param deflate: accept permessage-deflate where it is offered.
-
-    :ivar draining: nobody is let in any more.
-    :ivar routes: path → who makes the session.
-    :ivar pipes: every WebSocket that is not gone yet.
-    """
-
-    noisy = False
-
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        *,
-        turn: Turn,
-        wheel: Wheel,
-        max_payload: int,
-        address_of: Callable[[str, Mapping[str, str]], str],
-        deflate: bool = False,
-    ) -> None:
-        super().__init__(reactor=reactor, server="")
-        self.turn = turn
-        self.wheel = wheel
-        self.address_of = address_of
-        self.draining = False
-        self.routes: dict[str, Accept] = {}
-        self.pipes: dict[Pipe, None] = {}
-        self.setProtocolOptions(
-            webStatus=False,
-            utf8validateIncoming=False,
-            maxFramePayloadSize=max_payload,
-            maxMessagePayloadSize=max_payload,
-            failByDrop=False,
-            echoCloseCodeReason=True,
-            allowNullOrigin=True,
-            openHandshakeTimeout=0,
-            closeHandshakeTimeout=LINGER,
-        )
-        options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
-        options["perMessageCompressionAccept"] = _deflate if deflate else _no_compression
-        protocol: Any = type("Pipe", (Pipe,), options)
-        self.protocol = protocol
-
-    def dismiss_all(self, reason: Disconnect) -> None:
-        """End every session."""
-        for pipe in tuple(self.pipes):
-            pipe._dismiss(reason)
-
-    def abort_all(self) -> None:
-        """Cut what has not ended by itself."""
-        for pipe in tuple(self.pipes):
-            pipe.transport.abortConnection()
-
-
-def _no_compression(pipe: Pipe, offers: object) -> None:
-    """permessage-deflate is not negotiated."""
-
-
-_CLIENT_BITS = re.compile(r"client_max_window_bits\s*=\s*\"?([0-9]+)")
-
-
-def _deflate(pipe: Pipe, offers: list[Any]) -> Any:
-    """Accept permessage-deflate without context: a message is then compressed once for all, in a small window."""
-    # Autobahn forgets the value of an offered client_max_window_bits, which ours must not exceed
-    asked = _CLIENT_BITS.findall(pipe.http_headers.get("sec-websocket-extensions", ""))
-    bits = min(WINDOW_BITS, *map(int, asked), 15)
-    for offer in offers:
-        if isinstance(offer, PerMessageDeflateOffer) and offer.request_max_window_bits in (0, *_WINDOWS):
-            return PerMessageDeflateOfferAccept(
-                offer,
-                request_no_context_takeover=offer.accept_no_context_takeover,
-                request_max_window_bits=bits if offer.accept_max_window_bits else 0,
-                no_context_takeover=True,
-                window_bits=WINDOW_BITS,
-                mem_level=1,
-            )
     return None
