@@ -32,13 +32,15 @@ run: $(RUN_READY) bundle  ## start the server on http://127.0.0.1:3000 (PORT, HO
 test: test-tools $(DEV_READY) bundle  ## install what the tests need and run them all (ARGS='-k native' for some)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(DEV_READY)  ## ruff, mypy strict, import direction
+lint: $(DEV_READY)  ## ruff (rules and format), mypy strict, import direction
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(DEV_READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 bench: $(DEV_READY) $(PEER_READY)  ## measure it against its peers: a table and JSON (ARGS are passed on)
 	$(BIN)/mechamap-bench run $(ARGS)

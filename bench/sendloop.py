@@ -128,8 +128,7 @@ class SendLoop:
             self.send_ns,
         )
         peer.send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
-            + answer
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer
         )
 
     def publish(self, frame: bytes) -> None:
