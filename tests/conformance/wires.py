@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from abc import ABC, abstractmethod
 from base64 import b64decode, b64encode
 from collections import deque
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def opening(packet: Raw) -> dict[str, Any]:
     return hello
 
 
-class Wire:
+class Wire(ABC):
     """One session.
 
     :ivar hello: the JSON of its open packet.
@@ -84,26 +85,27 @@ class Wire:
         assert isinstance(sid, str)
         return sid
 
+    @abstractmethod
     async def open(self) -> None:
-        raise NotImplementedError
+        """Connect, and take the open packet."""
 
+    @abstractmethod
     async def send(self, *packets: Raw) -> None:
         """Send Engine.IO packets; ``bytes`` are binary messages.
 
         :raises Closed: the server did not take them.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def next(self) -> Raw:
         """The next packet of the server.
 
         :raises Closed: there will be none.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """Drop the transport."""
-        raise NotImplementedError
 
     # heartbeat
 
