@@ -206,6 +206,8 @@ class Realtime(Service):
         address: Any = self._listening.getHost()
         host = f"[{address.host}]" if ":" in address.host else address.host
         url = f"http://{host}:{address.port}"
+        for caution in cautions(settings):
+            _log.warn("Warning: {caution}", caution=caution)
         _log.info("Listening on {url}", url=url)
         if self._say is not None:
             self._say(f"Listening on {url}")
@@ -263,7 +265,7 @@ def _authenticator(settings: Settings) -> IAuthenticator:
     claims = ClaimsAuthenticator(JWTVerifier(settings.jwt.secret, settings.jwt.algorithm))
     development = settings.development
     if development.disable_auth:
-        return OpenAuthenticator(claims, development.mock_user_id or 1, development.mock_user_role)
+        return OpenAuthenticator(claims, development.mock_user_id or 1, development.mock_user_role or "member")
     return claims
 
 
@@ -280,19 +282,35 @@ def _gate(reactor: IReactor, settings: Settings, turn: Turn, wheel: Wheel) -> Ga
 
 
 def features(settings: Settings) -> dict[str, Any]:
-    """What is switched on, for ``/api/status``."""
+    """What is in effect, for ``/api/status``; a setting of a later version is not, whatever it says."""
     return {
         "socketio": True,
         "websocket": True,
         "transports": list(settings.ws.transports),
-        "cluster": settings.cluster.enabled,
-        "redis": settings.redis.configured and settings.redis.adapter_enabled,
-        "database": "mysql" if settings.database.host else "embedded",
-        "tls": settings.tls.enabled,
+        "cluster": False,
+        "redis": False,
+        "database": "embedded",
+        "tls": False,
         "compression": settings.http.compression_enabled,
-        "metrics": settings.monitoring.metrics_enabled,
+        "metrics": False,
         "demo": settings.server.demo,
     }
+
+
+def cautions(settings: Settings) -> list[str]:
+    """What an operator could believe of these settings, and should not."""
+    later = {
+        "SSL_ENABLED (this port speaks plain HTTP: end TLS in nginx)": settings.tls.enabled,
+        "DB_HOST": bool(settings.database.host),
+        "REDIS_HOST": settings.redis.configured,
+        "CLUSTER_ENABLED": settings.cluster.enabled,
+    }
+    lines = [f"{name} has no effect in this version" for name, given in later.items() if given]
+    if settings.server.production:
+        lines.append("threads, forums, conversations and groups are decided by built-in demo rows, not by the site's")
+    if settings.development.disable_auth:
+        lines.append("DISABLE_AUTH is on: who brings no token is let in")
+    return lines
 
 
 def say(text: str) -> None:
