@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -16,17 +16,16 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from mechamap_rt import demo
+from mechamap_rt.announcement import announce, cautions, features
 from mechamap_rt.auth.authenticator import ClaimsAuthenticator, OpenAuthenticator
 from mechamap_rt.auth.jwt import JWTVerifier
 from mechamap_rt.auth.policy import Policy
-from mechamap_rt.bus.memory import MemoryBus
+from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Dispatcher
 from mechamap_rt.commands.table import ClientCommands
 from mechamap_rt.commands.typing import Typing
-from mechamap_rt.core.limits import Admission, Buckets
 from mechamap_rt.core.outbox import Turn
-from mechamap_rt.core.publication import base36
 from mechamap_rt.core.rules import RuleTable
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
@@ -35,14 +34,21 @@ from mechamap_rt.http.keys import Keys
 from mechamap_rt.http.pages import pages
 from mechamap_rt.http.polling import PollingResource
 from mechamap_rt.http.publishing import Publishing
-from mechamap_rt.http.routing import Router
+from mechamap_rt.http.replies import Reply
+from mechamap_rt.http.request import RealtimeRequest
+from mechamap_rt.http.routing import Route, Router
 from mechamap_rt.http.tree import Tree, make_site
 from mechamap_rt.interfaces import IAuthenticator, IReactor
+from mechamap_rt.place import Place
 from mechamap_rt.settings import Settings
 from mechamap_rt.storage.site import Site
 from mechamap_rt.storage.sqlite import SQLiteDatabase
+from mechamap_rt.system import listening
+from mechamap_rt.system.collector import Collector
+from mechamap_rt.transport.drain import Drain
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.gate import Gate
+from mechamap_rt.transport.handover import Handover
 from mechamap_rt.transport.handshake import Origins
 from mechamap_rt.transport.lobby import Lobby
 from mechamap_rt.transport.native import NativeDoor
@@ -53,6 +59,8 @@ _log = Logger()
 
 #: Seconds that clients have to go when the server stops; then they are cut.
 STOP_TIMEOUT: Final = 3.0
+#: Seconds in which an HTTP client that is silent may still ask, when its process is replaced.
+HTTP_PATIENCE: Final = 1.0
 #: Seconds of these in which polling clients may still ask for what is left for them.
 POLLING_PATIENCE: Final = 1.0
 
@@ -60,6 +68,7 @@ POLLING_PATIENCE: Final = 1.0
 class Realtime(Service):
     """One process of the server, whole.
 
+    :param place: where in the cluster it is.
     :param say: prints what a person at a terminal should see; ``None`` for a daemon.
     :param give_up: called when the start has failed; the process must then end with a status that says so.
     """
@@ -70,23 +79,27 @@ class Realtime(Service):
         self,
         reactor: IReactor,
         settings: Settings,
+        place: Place,
         say: Callable[[str], object] | None = None,
         give_up: Callable[[], object] | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
+        self._place = place
         self._say = say
         self._give_up = give_up
-        self._listening: IListeningPort | None = None
+        self._listening: list[IListeningPort] = []
         # one message of the largest size must not cost a client its connection, whatever the limits
         hard = max(settings.limits.outbox_hard_limit, settings.ws.max_http_buffer_size)
         self.turn = Turn(reactor, settings.limits.outbox_soft_limit, hard)
         self.wheel = Wheel(reactor)
         self.database = SQLiteDatabase(reactor, settings.database.sqlite_path)
-        self.node = Node(MemoryBus(), base36(int(time.time() * 1000) % 36**5))
+        self.node = Node(place.bus, place.name)
+        self.census = Census(self.node)
         self.authenticator = _authenticator(settings)
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
         self.port = self._port()
+        self._collector = Collector(reactor, settings.cluster.gc_interval)
 
     # building
 
@@ -117,40 +130,34 @@ class Realtime(Service):
         )
         engineio = dict.fromkeys(("/socket.io/", "/socket.io"), self.engine.accept)
         self.gate.routes.update(engineio | {"/ws": native.accept})
-        site = make_site(
-            self._reactor, self._tree(), self.engine, ws.max_http_buffer_size, settings.http.compression_enabled
+        tree = self._tree()
+        site = self.site = make_site(
+            self._reactor, tree, self.engine, ws.max_http_buffer_size, settings.http.compression_enabled
         )
-        return Port(site, self.gate, self.wheel)
+        port = Port(site, self.gate, self.wheel)
+        relay = self._place.relay
+        if relay is not None:
+            handover = Handover(self._reactor, relay, self.node.name, port, site)
+            port.handover = site.express.handover = self.polling.handover = handover
+        return port
 
     def _lobby(self) -> Lobby:
-        limits = self._settings.limits
-        seconds = time.monotonic
         typing = Typing(self.node, self.wheel, time.time)
-        admission = Admission(
-            total=limits.max_connections,
-            per_address=limits.max_connections_per_ip,
-            per_user=limits.max_connections_per_user,
-            attempts=limits.connection_attempts_per_minute,
-            clock=seconds,
-        )
+        store = self._place.store
         commands = ClientCommands(
             node=self.node,
             policy=Policy(Site(self.database), RuleTable()),
             authenticator=self.authenticator,
             typing=typing,
-            channel_limit=Buckets(limits.channel_publications_per_minute, seconds),
+            store=store,
             clock=time.time,
             extend=lambda connection: lobby.extend(connection),
         )
-        buckets = {
-            "events": Buckets(limits.client_events_per_minute, seconds),
-            "typing": Buckets(limits.typing_events_per_minute, seconds),
-        }
         lobby = Lobby(
             node=self.node,
-            dispatcher=Dispatcher(commands.table(), buckets, time.time),
+            dispatcher=Dispatcher(commands.table(), store, time.time),
             authenticator=self.authenticator,
-            admission=admission,
+            store=store,
             typing=typing,
             wheel=self.wheel,
             clock=time.time,
@@ -172,62 +179,114 @@ class Realtime(Service):
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
         routes = [
             *Publishing(self.node, keys, time.time).routes(),
-            *Information(self.node, keys, time.time, features(settings), settings.server.node_env).routes(),
+            *Information(
+                self.node, self.census, keys, time.time, features(settings), settings.server.node_env
+            ).routes(),
         ]
         if settings.server.demo:
             console = pages("console")
             served |= {f"/console/{name}": page for name, page in console.items()}
             served |= {"/console": console["index.html"], "/console/": console["index.html"]}
-            routes.append(demo.console_route(settings, time.time, bool(bundle)))
+            routes.append(_console_route(settings, bool(bundle)))
         self.router = Router(routes)
-        return Tree(served, self.router, self.gate, PollingResource(self.engine, self.gate, keys.address))
+        self.polling = PollingResource(self.engine, self.gate, keys.address)
+        return Tree(served, self.router, self.gate, self.polling)
 
     # life
 
+    def privilegedStartService(self) -> None:
+        """Bind while the process may still bind low ports; called before privileges are given up."""
+        if not self._place.sockets and self._place.relay is None:
+            try:
+                self._place.sockets = listening.bind(self._settings, os.environ)
+            except listening.ListenError as error:
+                self._unbound = error
+
+    _unbound: listening.ListenError | None = None
+
     def startService(self) -> None:
         super().startService()
-        starting = Deferred.fromCoroutine(self._start())
+        starting = Deferred.fromCoroutine(self.start_up())
+        starting.addCallback(lambda _: self._open_alone())
         starting.addErrback(self._fail)
 
-    async def _start(self) -> None:
+    async def start_up(self) -> None:
+        """Be ready to take clients."""
+        if self._unbound is not None:
+            raise self._unbound
         await self.database.start()
         await self.node.start()
-        if not self.running:
-            return
-        server = self._settings.server
-        # a big backlog: when many clients come back at once, nobody should be refused
-        self._listening = self._reactor.listenTCP(server.port, self.port, 4096, server.host)
-        self._announce()
+        self._collector.start()
+
+    def _open_alone(self) -> None:
+        if self.running:
+            self.accept()
+            self._announce()
+
+    def accept(self) -> None:
+        """Take clients."""
+        place = self._place
+        if place.share is not None:
+            place.share.start()
+        self._listening = [
+            listening.adopt(self._reactor, bound, self.port, share=place.share) for bound in place.sockets
+        ]
+
+    async def close(self) -> None:
+        """Take no more clients; those who are here stay. What waits in the sockets' queues is for other processes."""
+        if self._place.share is not None:
+            self._place.share.leave()
+        ports, self._listening = self._listening, []
+        for port in ports:
+            await _finished(port.stopListening())
+        for bound in self._place.sockets:
+            bound.socket.close()
+            bound.unlink()
+        self._place.sockets = []
+
+    async def drain(self, seconds: float, arrived: Callable[[], int] | None = None) -> int:
+        """Take no more clients, and let those who are here go over ``seconds``.
+
+        :param arrived: how many connections the processes have that take them up.
+        :returns: how many were let go.
+        """
+        until = self._reactor.seconds() + max(seconds, HTTP_PATIENCE)
+        await self.close()
+        self.site.closing = True
+        self.lobby.closing = True
+        drain = Drain(self._reactor, self.gate, self.engine, arrived)
+        await drain.run(seconds)
+        # a connection that has a request in this time learns that it is its last; the silent ones are closed
+        while self.site.channels and self._reactor.seconds() < until:
+            await self._pause(0.05)
+        while self.site.close_idle() and self._reactor.seconds() < until + HTTP_PATIENCE:
+            await self._pause(0.05)
+        return drain.dismissed
 
     def _announce(self) -> None:
         settings = self._settings
-        if self._listening is None:
-            return
-        address: Any = self._listening.getHost()
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        url = f"http://{host}:{address.port}"
         for caution in cautions(settings):
             _log.warn("Warning: {caution}", caution=caution)
-        _log.info("Listening on {url}", url=url)
-        if self._say is not None:
-            self._say(f"Listening on {url}")
-            if settings.server.demo:
-                self._say(demo.banner(settings, url, time.time()))
+        for bound in self._place.sockets:
+            _log.info("Listening on {url}", url=bound.url)
+        announce(settings, [bound.url for bound in self._place.sockets], self._say)
 
     def _fail(self, reason: Failure) -> None:
-        """The start failed: say why in one line, and stop."""
-        _log.critical("The server cannot start: {reason}", reason=reason.getErrorMessage())
-        if self._say is not None:
-            self._say(f"The server cannot start: {reason.getErrorMessage()}")
+        """The start failed: say why, and stop."""
+        faults = getattr(reason.value, "faults", (reason.getErrorMessage(),))
+        for fault in faults:
+            _log.critical("The server cannot start: {reason}", reason=fault)
+            if self._say is not None:
+                self._say(f"The server cannot start: {fault}")
         if self._give_up is not None:
             self._give_up()
         self._reactor.callLater(0, self._reactor.stop)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        return Deferred.fromCoroutine(self.shut_down())
 
-    async def _stop(self) -> None:
+    async def shut_down(self) -> None:
         """Let nobody in, let every client go so that it comes back by itself, then close what is behind."""
         deadline = self._reactor.seconds() + STOP_TIMEOUT
         self.router.draining = self.gate.draining = self.engine.draining = self.lobby.closing = True
@@ -238,14 +297,15 @@ class Realtime(Service):
         patience = self._reactor.seconds() + POLLING_PATIENCE
         while self.engine.polling() and self._reactor.seconds() < patience:
             await self._pause(0.02)
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            await _finished(listening.stopListening())
+        await self.close()
         while self.gate.pipes and self._reactor.seconds() < deadline:
             await self._pause(0.02)
         self.gate.abort_all()
         self.port.abort_all()
         await self._pause(0)
+        self._collector.stop()
+        if self._place.share is not None:
+            self._place.share.stop()
         self.wheel.stop()
         await self.node.stop()
         await self.database.stop()
@@ -281,41 +341,8 @@ def _gate(reactor: IReactor, settings: Settings, turn: Turn, wheel: Wheel) -> Ga
     return Gate(reactor, turn=turn, wheel=wheel, max_payload=size, address_of=address_of, deflate=deflate)
 
 
-def features(settings: Settings) -> dict[str, Any]:
-    """What is in effect, for ``/api/status``; a setting of a later version is not, whatever it says."""
-    return {
-        "socketio": True,
-        "websocket": True,
-        "transports": list(settings.ws.transports),
-        "cluster": False,
-        "redis": False,
-        "database": "embedded",
-        "tls": False,
-        "compression": settings.http.compression_enabled,
-        "metrics": False,
-        "demo": settings.server.demo,
-    }
+def _console_route(settings: Settings, socketio: bool) -> Route:
+    async def answer(request: RealtimeRequest) -> Reply:
+        return Reply.of(demo.console_config(settings, time.time(), socketio))
 
-
-def cautions(settings: Settings) -> list[str]:
-    """What an operator could believe of these settings, and should not."""
-    later = {
-        "SSL_ENABLED (this port speaks plain HTTP: end TLS in nginx)": settings.tls.enabled,
-        "DB_HOST": bool(settings.database.host),
-        "REDIS_HOST": settings.redis.configured,
-        "CLUSTER_ENABLED": settings.cluster.enabled,
-    }
-    lines = [f"{name} has no effect in this version" for name, given in later.items() if given]
-    if settings.server.production:
-        lines.append("threads, forums, conversations and groups are decided by built-in demo rows, not by the site's")
-    if settings.development.disable_auth:
-        lines.append("DISABLE_AUTH is on: who brings no token is let in")
-    return lines
-
-
-def say(text: str) -> None:
-    """Print to the terminal itself: twistd turns ``sys.stdout`` into log lines."""
-    stdout = sys.__stdout__
-    if stdout is not None:
-        stdout.write(text + "\n")
-        stdout.flush()
+    return Route("/console/config.json", {"GET": answer})

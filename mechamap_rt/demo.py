@@ -6,9 +6,6 @@ from typing import Any, Final, NamedTuple
 
 from mechamap_rt import __version__
 from mechamap_rt.auth.jwt import mint
-from mechamap_rt.http.replies import Reply
-from mechamap_rt.http.request import RealtimeRequest
-from mechamap_rt.http.routing import Route
 from mechamap_rt.settings import Settings
 
 
@@ -59,13 +56,6 @@ def console_config(settings: Settings, now: float, socketio: bool) -> dict[str, 
         "transports": ["websocket"],
         "version": __version__,
     }
-
-
-def console_route(settings: Settings, clock: Any, socketio: bool) -> Route:
-    async def answer(request: RealtimeRequest) -> Reply:
-        return Reply.of(console_config(settings, clock(), socketio))
-
-    return Route("/console/config.json", {"GET": answer})
 
 
 def banner(settings: Settings, url: str, now: float) -> str:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorTCP, IReactorThreads, IReactorTime
-from zope.interface import Interface
+from twisted.internet.interfaces import IReactorCore, IReactorSocket, IReactorTCP, IReactorThreads, IReactorTime
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from mechamap_rt.core.channels import Channel
     from mechamap_rt.core.identity import Identity
     from mechamap_rt.core.publication import Publication
+    from mechamap_rt.errors import Disconnect
 
 
-class IReactor(IReactorCore, IReactorTCP, IReactorThreads, IReactorTime):
+class IReactor(IReactorCore, IReactorSocket, IReactorTCP, IReactorThreads, IReactorTime):
     """What one process needs of its reactor."""
 
 
@@ -25,12 +26,20 @@ class IReceiver(Interface):
     def on_publication(publication: Publication) -> int:
         """Deliver to the subscribers of this process; returns how many they are."""
 
-    def subscriber_count(resource: str) -> int:
-        """How many connections of this process are subscribed to ``resource``."""
+    def on_question(question: str, body: bytes) -> bytes:
+        """What this process answers to a question put to every process."""
+
+    def on_state(degraded: bool) -> None:
+        """The bus does not reach every process any more, or does again."""
 
 
 class IBus(Interface):
-    """Carries publications between processes. A process hears its own publications exactly once."""
+    """Carries publications and questions between processes. A process hears its own publications exactly once.
+
+    Nothing that a bus returns waits for ever: what cannot be had in time is left out.
+    """
+
+    degraded: bool = Attribute("Is there a part of the cluster that it does not reach now?")
 
     def start(receiver: IReceiver) -> Deferred[None]:
         """Begin to bring publications to ``receiver``."""
@@ -38,17 +47,45 @@ class IBus(Interface):
     def stop() -> Deferred[None]:
         """Bring no more; fires when everything accepted has been handed over."""
 
-    def publish(publication: Publication) -> Deferred[int]:
-        """Carry to every process; fires with the number of subscribers in all of them."""
+    def publish(publication: Publication, counted: bool = True) -> Deferred[int]:
+        """Carry to every process; fires with the number of subscribers in all of them.
 
-    def subscribe(resource: str) -> None:
-        """This process has its first subscriber of ``resource``."""
+        :param counted: is the number wanted? Otherwise it may be too small, and nothing waits for it.
+        """
+
+    def subscribe(resource: str) -> Deferred[None]:
+        """This process wants the publications on ``resource``; fires when it will get those made from now on.
+
+        Asked for as often as there are subscribers; a bus remembers what it is subscribed to.
+        """
 
     def unsubscribe(resource: str) -> None:
         """This process has lost its last subscriber of ``resource``."""
 
-    def count(resource: str) -> Deferred[int]:
-        """Subscribers of ``resource`` in all processes."""
+    def ask(question: str, body: bytes) -> Deferred[list[bytes]]:
+        """The answers of every process, this one's first; one that does not answer in time is left out."""
+
+
+class ISessionStore(Interface):
+    """Counts what is the cluster's and not one process's: transports, users' connections, events.
+
+    Nothing waits for ever: a store that cannot be reached answers from what this process knows.
+    """
+
+    def enter(address: str) -> Deferred[Disconnect | None]:
+        """A transport has come in; fires with the limit that it is over, if any. :meth:`leave` must follow."""
+
+    def leave(address: str) -> None:
+        """A transport has gone."""
+
+    def admit(user_id: int) -> Deferred[Disconnect | None]:
+        """A user asks for a connection; fires with ``None``, and :meth:`dismiss` must follow, or with why not."""
+
+    def dismiss(user_id: int) -> None:
+        """A user's connection has ended."""
+
+    def take(limit: str, key: int | str) -> Deferred[float]:
+        """Take one event of ``key`` from the limit of that name; fires with 0.0, or the seconds to wait."""
 
 
 class IAuthenticator(Interface):

@@ -12,7 +12,6 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from mechamap_rt import __version__
-from mechamap_rt.app import Realtime, say
 from mechamap_rt.cli import check
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.settings import SettingsError, find_env_file, load
@@ -52,7 +51,24 @@ def makeService(options: Options) -> IService:
         print(warning, file=sys.stderr)
     from twisted.internet import reactor
 
-    return Realtime(cast(IReactor, reactor), loaded.settings, say, give_up)
+    running = cast(IReactor, reactor)
+    settings = loaded.settings
+    if settings.cluster.enabled:
+        # the master never imports what serves clients: that is what keeps it small
+        from mechamap_rt.process.master import Master
+
+        return Master(running, settings, options.env_file(), say, give_up)
+    from mechamap_rt.process.single import Single
+
+    return Single(running, settings, say, give_up)
+
+
+def say(text: str) -> None:
+    """Print to the terminal itself: twistd turns ``sys.stdout`` into log lines."""
+    stdout = sys.__stdout__
+    if stdout is not None:
+        stdout.write(text + "\n")
+        stdout.flush()
 
 
 def give_up() -> None:

@@ -13,6 +13,8 @@ from mechamap_rt.interfaces import IBus, IReceiver
 class MemoryBus:
     """Hands every publication to the one receiver at once."""
 
+    degraded = False
+
     def __init__(self) -> None:
         self._receiver: IReceiver | None = None
 
@@ -24,14 +26,15 @@ class MemoryBus:
         self._receiver = None
         return succeed(None)
 
-    def publish(self, publication: Publication) -> Deferred[int]:
+    def publish(self, publication: Publication, counted: bool = True) -> Deferred[int]:
         return succeed(0 if self._receiver is None else self._receiver.on_publication(publication))
 
-    def subscribe(self, resource: str) -> None:
-        """Nothing to do: everything is local."""
+    def subscribe(self, resource: str) -> Deferred[None]:
+        """Everything is local."""
+        return succeed(None)
 
     def unsubscribe(self, resource: str) -> None:
         """Nothing to do: everything is local."""
 
-    def count(self, resource: str) -> Deferred[int]:
-        return succeed(0 if self._receiver is None else self._receiver.subscriber_count(resource))
+    def ask(self, question: str, body: bytes) -> Deferred[list[bytes]]:
+        return succeed([] if self._receiver is None else [self._receiver.on_question(question, body)])

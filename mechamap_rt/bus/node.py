@@ -5,36 +5,53 @@ Protocols, HTTP and the operator's commands all enter here; nothing below knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mechamap_rt.core.channels import Channel
-from mechamap_rt.core.connection import Connection, State
+from mechamap_rt.core.connection import Connection, Encoder, State
 from mechamap_rt.core.hub import Hub
+from mechamap_rt.core.outbox import Frame
 from mechamap_rt.core.publication import DeliveryClass, Publication, PublicationIds
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.interfaces import IBus, IReceiver
 from mechamap_rt.wire import json
+
+_log = Logger()
+
+_SUBSCRIBED: Final[Deferred[None]] = succeed(None)
+
+#: Answers one question put to every process: takes and gives what MessagePack can carry.
+Answer = Callable[[Any], Any]
 
 
 @implementer(IReceiver)
 class Node:
     """The connections of this process, joined with the bus.
 
-    :param name: distinguishes this process in publication ids.
+    :param name: distinguishes this process in the cluster: in publication ids and in the ids of sessions.
+
+    :ivar published: publications accepted since the start.
+    :ivar degraded: does the bus not reach the whole cluster now?
     """
 
     def __init__(self, bus: IBus, name: str) -> None:
+        self.name = name
         self._bus = bus
-        self._ids = PublicationIds(name)
+        # from a point that moves faster than anybody publishes, so that a restart under the same name repeats nothing
+        self._ids = PublicationIds(name, int((time.time() - 1.76e9) * 1e5))
         self.hub = Hub()
         self._connections: dict[str, Connection] = {}
         self._users: dict[int, tuple[Connection, ...]] = {}
-        #: Publications accepted since the start.
+        self._answers: dict[str, Answer] = {"subscribers": self.hub.count}
         self.published = 0
+        self.degraded = False
 
     def start(self) -> Deferred[None]:
         return self._bus.start(self)
@@ -72,6 +89,10 @@ class Node:
     def connections_of(self, user_id: int) -> tuple[Connection, ...]:
         return self._users.get(user_id, ())
 
+    def users(self) -> Iterator[int]:
+        """The ids of the users who are connected here."""
+        return iter(tuple(self._users))
+
     def connection_count(self) -> int:
         return len(self._connections)
 
@@ -82,19 +103,45 @@ class Node:
         for connection in self.connections():
             connection.close(reason)
 
+    def tell_all(self, event: str, payload: dict[str, Any]) -> None:
+        """Send an event to every connection of this process."""
+        data = json.encode(payload)
+        frames: dict[Encoder, Frame] = {}
+        for connection in self.connections():
+            frame = frames.get(connection.encoder)
+            if frame is None:
+                encoded = connection.encoder.event(event, data)
+                frame = frames[connection.encoder] = Frame.text(encoded, DeliveryClass.STATE, event)
+            connection.outbox.push(frame)
+
     # subscriptions
 
-    def subscribe(self, connection: Connection, channel: Channel) -> None:
-        """Subscribe a connection that may; by a second name of the same resource it still hears everything once."""
+    def subscribe(self, connection: Connection, channel: Channel) -> Deferred[None]:
+        """Subscribe a connection that may; by a second name of the same resource it still hears everything once.
+
+        :returns: fires when it hears everything that is published from now on.
+        """
         if connection.state is not State.ACTIVE:
-            return
+            return _SUBSCRIBED
         names = connection.subscriptions.get(channel.resource)
-        if names is None:
-            connection.subscriptions[channel.resource] = (channel.name,)
-            if self.hub.add(connection, channel.resource, channel.name):
-                self._bus.subscribe(channel.resource)
-        elif channel.name not in names:
-            connection.subscriptions[channel.resource] = (*names, channel.name)
+        if names is not None:
+            if channel.name not in names:
+                connection.subscriptions[channel.resource] = (*names, channel.name)
+            return _SUBSCRIBED
+        reached = self._bus.subscribe(channel.resource)
+        if reached.called:
+            self._enter(connection, channel)
+            return _SUBSCRIBED
+        return reached.addCallback(lambda _: self._enter(connection, channel))
+
+    def _enter(self, connection: Connection, channel: Channel) -> None:
+        """The bus brings what is published on the channel: begin to deliver, if the client is still there."""
+        held = connection.subscriptions
+        if connection.state is State.ACTIVE and channel.resource not in held:
+            held[channel.resource] = (channel.name,)
+            self.hub.add(connection, channel.resource, channel.name)
+        elif not self.hub.count(channel.resource):
+            self._bus.unsubscribe(channel.resource)
 
     def unsubscribe(self, connection: Connection, channel: Channel) -> bool:
         """Give up one name of a resource, and the subscription with the last; a name never used gives up all.
@@ -135,25 +182,56 @@ class Node:
         delivery: DeliveryClass | None = None,
         key: str | None = None,
         sender: str = "",
+        counted: bool = True,
     ) -> tuple[str, Deferred[int]]:
         """Publish on ``channel``; ``data`` is JSON.
 
+        :param counted: is the number of subscribers wanted? Otherwise it may be too small.
         :returns: the publication's id, and a Deferred with the number of subscribers in the whole cluster.
         """
         publication = Publication(self._ids(), channel, event, data, delivery=delivery, key=key, sender=sender)
         self.published += 1
-        return publication.id, self._bus.publish(publication)
+        return publication.id, self._bus.publish(publication, counted)
 
     def announce(self, channel: Channel, event: str, payload: dict[str, Any], sender: str = "") -> None:
         """Publish what a client did, to the channel's other subscribers."""
-        self.publish(channel, event, json.encode(payload), sender=sender)
-
-    def count(self, resource: str) -> Deferred[int]:
-        """Subscribers of ``resource`` in the whole cluster."""
-        return self._bus.count(resource)
+        self.publish(channel, event, json.encode(payload), sender=sender, counted=False)
 
     def on_publication(self, publication: Publication) -> int:
         return self.hub.deliver(publication)
 
-    def subscriber_count(self, resource: str) -> int:
-        return self.hub.count(resource)
+    # questions to every process
+
+    def answer(self, question: str, answer: Answer) -> None:
+        """Have ``answer`` answer a question in the name of this process."""
+        self._answers[question] = answer
+
+    async def ask(self, question: str, asked: Any) -> list[Any]:
+        """What every process of the cluster answers; those that do not answer in time are left out."""
+        bodies = await self._bus.ask(question, msgspec.msgpack.encode(asked))
+        return [msgspec.msgpack.decode(body) for body in bodies if body]
+
+    async def count(self, resource: str) -> int:
+        """Subscribers of ``resource`` in the whole cluster."""
+        return sum(await self.ask("subscribers", resource))
+
+    def on_question(self, question: str, body: bytes) -> bytes:
+        answer = self._answers.get(question)
+        if answer is None:
+            # a process of another version asks what this one does not know
+            return b""
+        try:
+            return msgspec.msgpack.encode(answer(msgspec.msgpack.decode(body)))
+        except Exception:
+            _log.failure("The question {question} could not be answered", question=question)
+            return b""
+
+    def on_state(self, degraded: bool) -> None:
+        """The bus has lost a part of the cluster, or found it again: clients are told."""
+        if degraded is not self.degraded:
+            self.degraded = degraded
+            self.tell_all("service_status", self.state())
+
+    def state(self) -> dict[str, Any]:
+        """The data of ``service_status``."""
+        return {"status": "degraded" if self.degraded else "ok", "timestamp": json.timestamp(time.time())}

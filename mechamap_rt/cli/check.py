@@ -7,16 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from mechamap_rt.settings import Line, Loaded, SettingsError, describe, load
+from mechamap_rt.cli.terminal import fit
+from mechamap_rt.settings import CATALOGUE, Fault, Line, Loaded, SettingsError, describe, load
 
-_HEADINGS = ("setting", "value", "from")
+_HEADINGS = ("setting", "value", "from", "meaning")
 
 
 def run(
-    environ: Mapping[str, str], env_file: Path | None, stdout: TextIO, stderr: TextIO, as_json: bool = False
+    environ: Mapping[str, str],
+    env_file: Path | None,
+    stdout: TextIO,
+    stderr: TextIO,
+    as_json: bool = False,
+    explain: bool = False,
 ) -> int:
     """Load the settings and show the outcome.
 
+    :param explain: say also what each setting means, or each that is faulty.
     :returns: the exit code: 0, or 1 when there is a fault.
     """
     outcome: Loaded | SettingsError
@@ -24,10 +31,12 @@ def run(
         outcome = load(environ, env_file)
     except SettingsError as error:
         outcome = error
-    return render_check(outcome, stdout, stderr, as_json)
+    return render_check(outcome, stdout, stderr, as_json, explain)
 
 
-def render_check(outcome: Loaded | SettingsError, stdout: TextIO, stderr: TextIO, as_json: bool = False) -> int:
+def render_check(
+    outcome: Loaded | SettingsError, stdout: TextIO, stderr: TextIO, as_json: bool = False, explain: bool = False
+) -> int:
     """Show settings on ``stdout``; their faults, or without ``as_json`` their warnings too, on ``stderr``.
 
     With ``as_json``, ``stdout`` gets one object ``{ok, settings, warnings, faults}`` whatever the outcome.
@@ -45,47 +54,57 @@ def render_check(outcome: Loaded | SettingsError, stdout: TextIO, stderr: TextIO
         }
         print(json.dumps(report, indent=2), file=stdout)
     else:
-        shown = [line for line in lines if line.section != "node" or line.source != "default"]
+        shown = [line for line in lines if explain or line.section != "node" or line.source != "default"]
         if shown and stdout.isatty():
-            _print_table(shown, stdout)
+            _print_table(shown, stdout, explain)
         elif shown:
-            _print_columns(shown, stdout)
+            _print_columns(shown, stdout, explain)
         _print((f"warning: {warning}" for warning in outcome.warnings), stderr)
     if faults:
-        _print(["The settings are not valid:", *(f"  {fault}" for fault in faults)], stderr)
+        _print(["The settings are not valid:", *_tell(faults, explain)], stderr)
     return 1 if faults else 0
+
+
+def _tell(faults: Sequence[Fault], explain: bool) -> Iterable[str]:
+    meanings = {name: entry.option.doc for entry in CATALOGUE for name in (entry.option.file_name, *entry.option.names)}
+    for fault in faults:
+        yield f"  {fault}"
+        if explain and fault.name in meanings:
+            yield f"    {meanings[fault.name]}"
 
 
 def _print(lines: Iterable[str], stream: TextIO) -> None:
     # One write: "--check | head" must not end in a traceback.
-    stream.write("".join(f"{_fit(line, stream)}\n" for line in lines))
+    stream.write("".join(f"{fit(line, stream)}\n" for line in lines))
 
 
-def _fit(text: str, stream: TextIO) -> str:
-    """``text`` with what the stream's encoding lacks escaped: a Vietnamese path must not end the command."""
-    encoding = stream.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+def _row(line: Line, explain: bool) -> tuple[str, ...]:
+    row = line.name, line.value or "-", line.source
+    return (*row, line.doc) if explain else row
 
 
-def _row(line: Line) -> tuple[str, str, str]:
-    return line.name, line.value or "-", line.source
+def _headings(explain: bool) -> tuple[str, ...]:
+    return _HEADINGS if explain else _HEADINGS[:3]
 
 
-def _print_columns(lines: Sequence[Line], stream: TextIO) -> None:
-    rows = [_HEADINGS, *map(_row, lines)]
-    name, value = (max(len(row[column]) for row in rows) for column in (0, 1))
-    _print((f"{row[0]:<{name}}  {row[1]:<{value}}  {row[2]}" for row in rows), stream)
+def _print_columns(lines: Sequence[Line], stream: TextIO, explain: bool) -> None:
+    rows = [_headings(explain), *(_row(line, explain) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    _print(("  ".join(row).rstrip() for row in padded), stream)
 
 
-def _print_table(lines: Sequence[Line], stream: TextIO) -> None:
+def _print_table(lines: Sequence[Line], stream: TextIO, explain: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*_HEADINGS)
+    table = Table(*_headings(explain))
+    # The names are what one looks for: the others give way when the terminal is narrow.
+    table.columns[0].no_wrap = explain
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         last = following is None or following.section != line.section
         # As Text: in a plain string, rich would take the brackets of "[::1]" for markup.
-        cells = [Text(_fit(cell, stream), overflow="fold") for cell in _row(line)]
+        cells = [Text(fit(cell, stream), overflow="fold") for cell in _row(line, explain)]
         table.add_row(*cells, style="dim" if line.source == "default" else None, end_section=last)
     Console(file=stream).print(table)

@@ -1,54 +1,76 @@
-"""``mechamapctl``: the operator's command."""
+"""``mechamapctl``: the operator's command.
+
+What a command needs is imported when it runs: ``--help`` and shell completion must not wait for the settings.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from mechamap_rt import __version__
-from mechamap_rt.cli import check
-from mechamap_rt.settings import BadValue, Settings, SettingsError, find_env_file, kinds, load
+from mechamap_rt.cli.control import COMMANDS
+from mechamap_rt.cli.failure import Failure
+from mechamap_rt.cli.kinds import Duration
+from mechamap_rt.cli.options import choices, env_file_option, json_option, print_json, reporting, server_options
 
-_env_file = click.option(
-    "--env-file",
-    type=click.Path(path_type=Path),
-    help="File of settings (default: .env in the current directory, if there is one).",
-)
+_COMPLETION_HINTS: Final = {
+    "bash": 'in ~/.bashrc: eval "$(mechamapctl completion bash)"',
+    "zsh": 'in ~/.zshrc, after compinit: eval "$(mechamapctl completion zsh)"',
+    "fish": "mechamapctl completion fish > ~/.config/fish/completions/mechamapctl.fish",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """Lists its commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mechamapctl")
+@server_options(envvar="MECHAMAPCTL_SOCKET")
+@env_file_option
+@json_option
 def main() -> None:
-    """Look after a mechamap_rt server. Settings come from the environment and a .env file."""
+    """Look after a mechamap_rt server.
+
+    Most commands ask the server that is running on this host, by its control socket. The others go by the settings,
+    which come from the environment and a .env file.
+    """
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 @main.command("check-config")
-@_env_file
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check_config(env_file: Path | None, as_json: bool) -> None:
-    """Print the effective settings, or every fault in them (exit code 1). Secrets are never shown."""
-    sys.exit(check.run(os.environ, env_file or find_env_file(), sys.stdout, sys.stderr, as_json))
+@env_file_option
+@json_option
+@click.option("--explain", is_flag=True, help="Say what each setting means.")
+@reporting
+def check_config(explain: bool) -> None:
+    """Print the effective settings, or all faults.
 
+    Faults go to standard error, with exit code 1. Secrets are never shown.
+    """
+    from mechamap_rt.cli import check
 
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return kinds.duration.parse(str(value))
-        except BadValue as bad:
-            self.fail(bad.reason, param, ctx)
+    chosen = choices()
+    code = check.run(os.environ, chosen.settings_file(), sys.stdout, sys.stderr, chosen.as_json, explain)
+    # Here, and not when the interpreter ends: there a closed pipe would be told in a traceback.
+    sys.stdout.flush()
+    sys.exit(code)
 
 
 @main.command("token")
-@_env_file
+@env_file_option
+@json_option
 @click.option("--user", type=click.IntRange(1, 2**63 - 1), required=True, help="The user's id.")
 @click.option("--role", default="member", show_default=True, help="The user's role.")
 @click.option("--name", help="The user's name.")
@@ -60,34 +82,59 @@ class _Duration(click.ParamType[float]):
     show_default=True,
     help="What the token permits; may be repeated.",
 )
-@click.option("--expires", type=_Duration(), help="How long it is good: 24h, 7d, seconds (default: JWT_EXPIRES_IN).")
-def token(
-    env_file: Path | None,
-    user: int,
-    role: str,
-    name: str | None,
-    permissions: tuple[str, ...],
-    expires: float | None,
-) -> None:
+@click.option("--expires", type=Duration(), help="How long it is good: 24h, 7d, seconds (default: JWT_EXPIRES_IN).")
+@reporting
+def token(user: int, role: str, name: str | None, permissions: tuple[str, ...], expires: float | None) -> None:
     """Print a token for a user, signed with JWT_SECRET."""
     from mechamap_rt.auth.jwt import mint
 
-    settings = _settings(env_file)
+    settings = _settings()
     if "JWT_SECRET" in settings.generated:
-        raise click.ClickException("JWT_SECRET is not set: no server would accept a token made without it")
+        message = "JWT_SECRET is not set: no server would accept a token made without it"
+        raise Failure("NO_SECRET", message, field="JWT_SECRET")
     claims: dict[str, Any] = {"userId": user, "role": role, "permissions": list(permissions)}
     if name is not None:
         claims["name"] = name
     good_for = settings.jwt.expires_in if expires is None else expires
-    click.echo(mint(settings.jwt.secret, settings.jwt.algorithm, claims, time.time(), good_for))
+    now = time.time()
+    made = mint(settings.jwt.secret, settings.jwt.algorithm, claims, now, good_for)
+    if choices().as_json:
+        print_json({"token": made, "user": user, "expires": int(now + good_for)})
+    else:
+        click.echo(made)
 
 
-def _settings(env_file: Path | None) -> Settings:
-    """The settings that the server would run with, or an exit that names every fault."""
+def _settings() -> Any:
+    """The settings that the server would run with, or an end that names every fault."""
+    from mechamap_rt.cli import check
+    from mechamap_rt.cli.locate import bad_settings
+    from mechamap_rt.settings import SettingsError, load
+
     try:
-        return load(os.environ, env_file or find_env_file()).settings
+        return load(os.environ, choices().settings_file()).settings
     except SettingsError as error:
+        if choices().as_json:
+            raise bad_settings(error.faults) from None
         sys.exit(check.render_check(error, sys.stdout, sys.stderr))
+
+
+@main.command("completion")
+@json_option
+@click.argument("shell", type=click.Choice(list(_COMPLETION_HINTS)))
+@reporting
+def completion(shell: str) -> None:
+    """Print what makes a shell complete this command."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(main, {}, "mechamapctl", "_MECHAMAPCTL_COMPLETE").source().rstrip("\n")
+    hint = _COMPLETION_HINTS[shell]
+    if choices().as_json:
+        print_json({"shell": shell, "script": f"{script}\n", "hint": hint})
+    else:
+        # Last, where it is seen; and zsh wants its own comment on the first line.
+        click.echo(f"{script}\n# {hint}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 
 from mechamap_rt.commands.outcome import Outcome, failure, rate_limited
 from mechamap_rt.core.connection import Connection, State
-from mechamap_rt.core.limits import Buckets
 from mechamap_rt.errors import ClientFault, Code
+from mechamap_rt.interfaces import ISessionStore
 
 _log = Logger()
 
@@ -30,7 +30,7 @@ class Command:
 
     :ivar run: does it; raises :class:`~mechamap_rt.errors.ClientFault`.
     :ivar error_event: the name of its error answer.
-    :ivar limit: which of the dispatcher's buckets it takes from.
+    :ivar limit: the name of the limit it takes from.
     """
 
     run: Callable[[Connection, Any], Awaitable[Outcome]]
@@ -41,14 +41,12 @@ class Command:
 class Dispatcher:
     """Runs the requests of each connection one after another, in the order they came.
 
-    :param buckets: by :attr:`Command.limit`; the key is the user, so all devices of a user share them.
+    :param store: has the limits by :attr:`Command.limit`; the key is the user, so all devices of a user share them.
     """
 
-    def __init__(
-        self, commands: Mapping[str, Command], buckets: Mapping[str, Buckets], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, commands: Mapping[str, Command], store: ISessionStore, clock: Callable[[], float]) -> None:
         self._commands = commands
-        self._buckets = buckets
+        self._store = store
         self._clock = clock
         #: Requests by name, for the metrics; only known names are kept apart.
         self.requests: Counter[str] = Counter()
@@ -62,9 +60,6 @@ class Dispatcher:
         else:
             self.requests[str(name)] += 1
         connection.active_at = self._clock()
-        wait = self._buckets[command.limit].take(connection.identity.user_id)
-        if wait:
-            return self.refuse(rate_limited("events", wait), respond)
         if connection.backlog is None:
             return self._run(connection, command, data, respond)
         if len(connection.backlog) >= MAX_BACKLOG:
@@ -99,6 +94,9 @@ class Dispatcher:
                 return
 
     async def _perform(self, command: Command, data: Any, connection: Connection) -> Outcome:
+        wait = await self._store.take(command.limit, connection.identity.user_id)
+        if wait:
+            return failure(rate_limited("events", wait), "error", {}, self._clock())
         try:
             return await command.run(connection, data)
         except ClientFault as fault:

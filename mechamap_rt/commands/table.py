@@ -14,9 +14,8 @@ from mechamap_rt.commands.typing import Typing
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel, InvalidChannel
 from mechamap_rt.core.connection import Connection
-from mechamap_rt.core.limits import Buckets
 from mechamap_rt.errors import AuthRefused, ClientFault, Code
-from mechamap_rt.interfaces import IAuthenticator, IPolicy
+from mechamap_rt.interfaces import IAuthenticator, IPolicy, ISessionStore
 from mechamap_rt.wire import json
 
 #: Resources that one connection may be subscribed to at once.
@@ -30,7 +29,7 @@ class ClientCommands:
     """What a connected client may ask for.
 
     :param extend: called when a fresh token has extended a connection.
-    :param channel_limit: publications that clients may cause on one channel.
+    :param store: has the limit of publications that clients may cause on one channel.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class ClientCommands:
         policy: IPolicy,
         authenticator: IAuthenticator,
         typing: Typing,
-        channel_limit: Buckets,
+        store: ISessionStore,
         clock: Callable[[], float],
         extend: Callable[[Connection], object],
     ) -> None:
@@ -48,7 +47,7 @@ class ClientCommands:
         self._policy = policy
         self._authenticator = authenticator
         self._typing = typing
-        self._channel_limit = channel_limit
+        self._store = store
         self._clock = clock
         self._extend = extend
 
@@ -107,7 +106,7 @@ class ClientCommands:
             raise ClientFault(Code.RATE_LIMITED, f"At most {MAX_SUBSCRIPTIONS} subscriptions", field="channel")
         if not await self._policy.may_subscribe(connection.identity, channel):
             raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
-        self._node.subscribe(connection, channel)
+        await self._node.subscribe(connection, channel)
         return Outcome("subscribed", {"channel": channel.name, "status": "success", "timestamp": self._now()})
 
     async def unsubscribe(self, connection: Connection, data: Any) -> Outcome:
@@ -130,14 +129,15 @@ class ClientCommands:
         for names in tuple(connection.subscriptions.values()):
             channel = next((c for c in map(channels.parse, names) if c.presence), None)
             if channel is not None:
-                self._spend(channel)
+                await self._spend(channel)
                 self._node.announce(channel, "user_activity", payload, sender=connection.id)
         return Outcome(None)
 
     async def typing_start(self, connection: Connection, data: Any) -> Outcome:
         channel = self._where(connection, data)
-        self._spend(channel)
-        self._typing.start(connection, channel)
+        await self._spend(channel)
+        if channel.resource in connection.subscriptions:
+            self._typing.start(connection, channel)
         return Outcome(None)
 
     async def typing_stop(self, connection: Connection, data: Any) -> Outcome:
@@ -157,8 +157,8 @@ class ClientCommands:
             raise ClientFault(Code.PERMISSION_DENIED, "Not subscribed to this channel", field="channel")
         return channel
 
-    def _spend(self, channel: Channel) -> None:
-        wait = self._channel_limit.take(channel.resource)
+    async def _spend(self, channel: Channel) -> None:
+        wait = await self._store.take("channel", channel.resource)
         if wait:
             raise rate_limited("events on this channel", wait)
 

@@ -19,6 +19,9 @@ class Encoder(Protocol):
     """Turns an event into the bytes of one protocol. Instances are shared, and are keys of the hub."""
 
     @property
+    def protocol(self) -> str: ...
+
+    @property
     def names_channel(self) -> bool: ...
 
     def event(self, name: str, data: bytes, channel: str = "", publication: str = "") -> bytes: ...

@@ -1,10 +1,11 @@
-"""Limits: token buckets, and how many connections there may be. Every table is bounded."""
+"""Limits: token buckets, and how many transports and connections there are. Every table is bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from enum import Enum, auto
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from mechamap_rt.errors import Disconnect
 
@@ -48,77 +49,140 @@ class Buckets:
         return len(self._buckets)
 
 
-class Entry(Enum):
-    """What to do with a new transport."""
+class Quota(NamedTuple):
+    """How much there may be; 0 is no limit.
 
-    ADMIT = auto()
-    #: Over a limit: let it in just far enough to be told why.
-    TELL = auto()
-    #: So far over that even telling is too dear: refuse the handshake.
-    REFUSE = auto()
-
-
-#: How many transports over a limit may be in at once to be told why.
-_TOLD: Final = 16
-
-
-class Admission:
-    """Counts transports (by address, and in all) and connections (by user), and says who may come in.
-
-    :param total: transports in all, 0 means no limit; likewise the others.
-    :param attempts: connection attempts of one user, a minute.
+    :ivar total: transports in all.
+    :ivar per_address: transports of one address.
+    :ivar per_user: connections of one user.
+    :ivar attempts: attempts of one user to connect, a minute.
+    :ivar rates: events of one key a minute, by the name of the limit.
     """
 
-    def __init__(
-        self, *, total: int, per_address: int, per_user: int, attempts: int, clock: Callable[[], float]
-    ) -> None:
-        self._total = total
-        self._per_address = per_address
-        self._per_user = per_user
-        self._attempts = Buckets(attempts, clock)
-        self._addresses: dict[str, int] = {}
-        self._users: dict[int, int] = {}
+    total: int = 0
+    per_address: int = 0
+    per_user: int = 0
+    attempts: int = 0
+    rates: Mapping[str, int] = MappingProxyType({})
+
+
+class _Owned:
+    """What one process has counted in, so that it can be counted out when the process dies."""
+
+    __slots__ = ("addresses", "transports", "users")
+
+    def __init__(self) -> None:
         self.transports = 0
+        self.addresses: Counter[str] = Counter()
+        self.users: Counter[int] = Counter()
 
-    def enter(self, address: str) -> tuple[Entry, Disconnect | None]:
-        """A transport from ``address`` asks to come in. Unless refused, :meth:`leave` must follow one day."""
-        here = self._addresses.get(address, 0)
+
+class Tally:
+    """Counts the transports, connections and events of several processes together, and says what is too much.
+
+    What is counted in has an owner: the process that has it.
+
+    :param clock: seconds, monotonic.
+    :ivar transports: there are now, in all.
+    """
+
+    def __init__(self, quota: Quota, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._owners: dict[str, _Owned] = {}
+        self._addresses: Counter[str] = Counter()
+        self._users: Counter[int] = Counter()
+        self.transports = 0
+        self.change(quota)
+
+    def change(self, quota: Quota) -> None:
+        """Other limits hold from now on; what was counted stays, but for the rates."""
+        self.quota = quota
+        self._attempts = Buckets(quota.attempts, self._clock)
+        self._rates = {name: Buckets(rate, self._clock) for name, rate in quota.rates.items()}
+
+    def _owned(self, owner: str) -> _Owned:
+        owned = self._owners.get(owner)
+        if owned is None:
+            owned = self._owners[owner] = _Owned()
+        return owned
+
+    # transports
+
+    def enter(self, owner: str, address: str) -> Disconnect | None:
+        """A transport has come in from ``address``; the limit that it is over, if any. :meth:`leave` must follow."""
+        quota = self.quota
         reason = None
-        over = 0
-        if self._total and self.transports >= self._total:
-            reason, over = Disconnect.GLOBAL_LIMIT, self.transports - self._total
-        elif self._per_address and here >= self._per_address:
-            reason, over = Disconnect.THROTTLED, here - self._per_address
-        if over >= _TOLD:
-            return Entry.REFUSE, reason
+        if quota.total and self.transports >= quota.total:
+            reason = Disconnect.GLOBAL_LIMIT
+        elif quota.per_address and self._addresses[address] >= quota.per_address:
+            reason = Disconnect.THROTTLED
+        owned = self._owned(owner)
         self.transports += 1
-        self._addresses[address] = here + 1
-        return (Entry.ADMIT if reason is None else Entry.TELL), reason
+        owned.transports += 1
+        self._addresses[address] += 1
+        owned.addresses[address] += 1
+        return reason
 
-    def leave(self, address: str) -> None:
-        self.transports -= 1
-        here = self._addresses[address] - 1
-        if here:
-            self._addresses[address] = here
+    def leave(self, owner: str, address: str) -> None:
+        owned = self._owned(owner)
+        if owned.addresses[address] > 0:
+            self.transports -= 1
+            owned.transports -= 1
+            _less(owned.addresses, address)
+            _less(self._addresses, address)
         else:
-            del self._addresses[address]
+            del owned.addresses[address]
 
-    def admit(self, user_id: int) -> Disconnect | None:
-        """A connection of a user asks to be admitted: ``None``, and :meth:`dismiss` must follow, or why not."""
+    # connections
+
+    def admit(self, owner: str, user_id: int) -> Disconnect | None:
+        """A user asks for a connection: ``None``, and :meth:`dismiss` must follow, or why not."""
         if self._attempts.take(user_id):
             return Disconnect.THROTTLED
-        held = self._users.get(user_id, 0)
-        if self._per_user and held >= self._per_user:
+        if self.quota.per_user and self._users[user_id] >= self.quota.per_user:
             return Disconnect.USER_LIMIT
-        self._users[user_id] = held + 1
+        self._users[user_id] += 1
+        self._owned(owner).users[user_id] += 1
         return None
 
-    def dismiss(self, user_id: int) -> None:
-        held = self._users[user_id] - 1
-        if held:
-            self._users[user_id] = held
+    def dismiss(self, owner: str, user_id: int) -> None:
+        users = self._owned(owner).users
+        if users[user_id] > 0:
+            _less(users, user_id)
+            _less(self._users, user_id)
         else:
-            del self._users[user_id]
+            del users[user_id]
 
     def connections(self, user_id: int) -> int:
         return self._users.get(user_id, 0)
+
+    # rates
+
+    def take(self, limit: str, key: Hashable) -> float:
+        """Take one event of ``key``; 0.0, or the seconds to wait for the next."""
+        buckets = self._rates.get(limit)
+        return 0.0 if buckets is None else buckets.take(key)
+
+    # owners
+
+    def forget(self, owner: str) -> None:
+        """A process is gone, and all that it had."""
+        owned = self._owners.pop(owner, None)
+        if owned is None:
+            return
+        self.transports -= owned.transports
+        for address, count in owned.addresses.items():
+            _less(self._addresses, address, count)
+        for user, count in owned.users.items():
+            _less(self._users, user, count)
+
+
+K = TypeVar("K")
+
+
+def _less(counter: Counter[K], key: K, count: int = 1) -> None:
+    left = counter[key] - count
+    if left > 0:
+        counter[key] = left
+    else:
+        del counter[key]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer, IReactorTime
 from twisted.logger import Logger
@@ -157,6 +157,9 @@ class Outbox(ABC):
 
     :param overflow: called once, at the end of a turn, when more than the hard limit would wait.
     """
+
+    #: The transport's name, as clients know it.
+    transport_name: ClassVar[str] = "websocket"
 
     __slots__ = ("_newest", "_overflow", "_pending", "_scheduled", "_soft", "_stalled", "_turn", "queued", "shut")
 

@@ -70,6 +70,16 @@ class Publication:
         self.key = f"{channel.resource} {event} {key or ''}"
         self.sender = sender
 
+    @classmethod
+    def restored(
+        cls, ident: str, channel: Channel, event: str, data: bytes, delivery: DeliveryClass, key: str, sender: str
+    ) -> Publication:
+        """A publication that another process made, attribute for attribute."""
+        self = cls.__new__(cls)
+        self.id, self.channel, self.event, self.data = ident, channel, event, data
+        self.delivery, self.key, self.sender = delivery, key, sender
+        return self
+
 
 def classify(channel: Channel, event: str, key: str | None = None) -> DeliveryClass:
     """The class of an event whose publisher did not name one; a key alone makes it ``STATE``."""
@@ -94,13 +104,13 @@ def base36(number: int) -> str:
 
 
 class PublicationIds:
-    """Gives out publication ids: ``<node>-<serial>``, both base 36."""
+    """Gives out publication ids: ``<node>-<serial>``, both base 36; the serials count up from ``first``."""
 
     __slots__ = ("_node", "_serial")
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, first: int = 1) -> None:
         self._node = node
-        self._serial = count(1)
+        self._serial = count(first)
 
     def __call__(self) -> str:
         return f"{self._node}-{base36(next(self._serial))}"

@@ -11,8 +11,11 @@ import gzip
 import re
 from typing import Any, Final, NamedTuple
 
+from twisted.python.failure import Failure
+
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.enginesession import EngineSession
+from mechamap_rt.transport.handover import Forwarded, Handover
 from mechamap_rt.wire import engineio
 from mechamap_rt.wire.engineio import Refusal
 
@@ -63,10 +66,12 @@ class Express:
     def __init__(self, door: EngineDoor, compress: bool) -> None:
         self._door = door
         self._compress = compress
+        #: Reaches the sessions of other processes of the host.
+        self.handover: Handover | None = None
         #: GETs answered here.
         self.served = 0
 
-    def take(self, channel: Any, data: bytes) -> ExpressPoll | None:
+    def take(self, channel: Any, data: bytes) -> ExpressPoll | ForwardedPoll | None:
         """Take a whole request, if it is the GET of a session that is known and polling."""
         if not data.startswith(_BEGIN):
             return None
@@ -75,8 +80,14 @@ class Express:
         sid = _SID.search(line)
         if sid is None or _JSONP.search(line) or b"transport=polling" not in line:
             return None
-        session = self._door.sessions.get(sid[1].decode())
-        if session is None or b"EIO=%d" % session.revision not in line:
+        name = sid[1].decode()
+        session = self._door.sessions.get(name)
+        owner = None
+        if session is None:
+            owner = None if self.handover is None else self.handover.owner(name)
+            if owner is None:
+                return None
+        elif b"EIO=%d" % session.revision not in line:
             return None
         # the headers of one connection's requests are nearly always the same, byte for byte
         head: Head | None = channel.express_head
@@ -85,7 +96,10 @@ class Express:
             if head is None:
                 return None
         self.served += 1
-        return ExpressPoll(channel, session, head.headers, head.compress)
+        if session is not None:
+            return ExpressPoll(channel, session, head.headers, head.compress)
+        assert owner is not None and self.handover is not None
+        return ForwardedPoll(channel, self.handover.forward(owner, data))
 
     def _read(self, tail: bytes) -> Head | None:
         """What matters of the headers, if there is nothing unusual about them."""
@@ -123,6 +137,13 @@ class ExpressPoll:
         self._headers = headers
         self._compress = compress
 
+    def begin(self) -> None:
+        self.session.poll(self)
+
+    def lost(self) -> None:
+        """The client has gone away."""
+        self.session.poll_lost(self)
+
     def respond(self, payload: bytes) -> None:
         headers = self._headers
         if self._compress and len(payload) >= COMPRESS_FROM:
@@ -140,3 +161,34 @@ class ExpressPoll:
             b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nCache-Control: no-store\r\n%b\r\n%b"
             % (status, kind, len(body), headers, body),
         )
+
+
+class ForwardedPoll:
+    """A GET whose session is another process's: it waits there, and here for the answer."""
+
+    __slots__ = ("_channel", "_forwarded")
+
+    def __init__(self, channel: Any, forwarded: Forwarded) -> None:
+        self._channel = channel
+        self._forwarded = forwarded
+
+    def begin(self) -> None:
+        self._forwarded.answer.addCallbacks(self._answered, self._failed)
+
+    def lost(self) -> None:
+        """The client has gone away."""
+        self._forwarded.drop()
+
+    def _answered(self, response: bytes) -> None:
+        if response:
+            self._channel.express_done(self, response)
+        else:
+            self._channel.transport.abortConnection()
+
+    def _failed(self, reason: Failure) -> None:
+        """The session has gone with its process."""
+        body = engineio.UNKNOWN_SID.body()
+        head = (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+        )
+        self._channel.express_done(self, head % len(body) + body)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mechamap_rt import __version__
+from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import InvalidChannel
@@ -18,8 +19,6 @@ from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.http.routing import Route
 from mechamap_rt.wire import json
 
-#: Subscribers of one channel that are listed by name.
-MAX_LISTED = 100
 TOP = 10
 
 
@@ -30,9 +29,16 @@ class Information:
     """
 
     def __init__(
-        self, node: Node, keys: Keys, clock: Callable[[], float], features: Mapping[str, Any], environment: str
+        self,
+        node: Node,
+        census: Census,
+        keys: Keys,
+        clock: Callable[[], float],
+        features: Mapping[str, Any],
+        environment: str,
     ) -> None:
         self._node = node
+        self._census = census
         self._keys = keys
         self._clock = clock
         self._features = features
@@ -44,6 +50,8 @@ class Information:
             Route("/", {"GET": self.service}),
             Route("/health", {"GET": self.health}),
             Route("/api/health", {"GET": self.health}),
+            Route("/live", {"GET": self.live}),
+            Route("/ready", {"GET": self.ready}),
             Route("/status", {"GET": self.status}),
             Route("/api/status", {"GET": self.status}),
             Route("/api/channels/stats", {"GET": self.channel_stats}),
@@ -76,19 +84,33 @@ class Information:
                 "version": __version__,
                 "uptime": round(time.monotonic() - self._started, 3),
                 "memory": memory(),
+                "worker": self._node.name,
                 "connections": self._node.connection_count(),
                 "timestamp": self._now(),
             }
         )
 
+    async def live(self, request: RealtimeRequest) -> Reply:
+        """The process runs, and answers; nothing else is looked at."""
+        return Reply.of({"success": True, "status": "live", "timestamp": self._now()})
+
+    async def ready(self, request: RealtimeRequest) -> Reply:
+        """May it be sent clients? ``degraded`` is a yes: this host is served, but some other is out of reach."""
+        status = "degraded" if self._node.degraded else "ready"
+        checks = {"bus": "degraded" if self._node.degraded else "ok"}
+        answer = {"success": True, "status": status, "worker": self._node.name, "checks": checks}
+        return Reply.of(answer | {"timestamp": self._now()})
+
     async def status(self, request: RealtimeRequest) -> Reply:
+        figures = await self._census.figures()
         return Reply.of(
             {
                 "success": True,
                 "status": "running",
                 "environment": self._environment,
                 "features": dict(self._features),
-                "connections": {"total": self._node.connection_count(), "users": self._node.user_count()},
+                "degraded": self._node.degraded,
+                "connections": {"total": figures["connections"], "users": figures["users"]},
                 "timestamp": self._now(),
             }
         )
@@ -99,30 +121,25 @@ class Information:
             channel = channels.parse(request.variables["channel"])
         except InvalidChannel as error:
             raise HTTPFault(Error.VALIDATION, "The request is not valid", [("channel", str(error))]) from None
-        users: dict[int, dict[str, Any]] = {}
-        for connection in self._node.hub.subscribers(channel.resource):
-            user = connection.identity
-            entry = users.setdefault(user.user_id, {"userId": user.user_id, "name": user.name, "connections": 0})
-            entry["connections"] += 1
-        listed = list(users.values())[:MAX_LISTED]
+        found = await self._census.channel(channel.resource)
         return Reply.of(
             {
                 "success": True,
                 "channel": channel.name,
-                "subscriberCount": await self._node.count(channel.resource),
-                "subscribers": listed,
+                "subscriberCount": found["count"],
+                "subscribers": found["subscribers"],
                 "metadata": {
                     "resource": channel.resource,
                     "type": channel.kind,
-                    "users": len(users),
-                    "listed": len(listed),
+                    "users": found["users"],
+                    "listed": len(found["subscribers"]),
                 },
             }
         )
 
     async def channel_stats(self, request: RealtimeRequest) -> Reply:
         await self._keys.require(request, Right.PUBLISH)
-        sizes = dict(self._node.hub.sizes())
+        sizes = await self._census.channels()
         kinds = Counter(name.partition(".")[0] for name in sizes)
         top = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:TOP]
         stats = {

@@ -14,11 +14,22 @@ from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.transport.gate import Gate
+from mechamap_rt.transport.handover import Forwarded, Handover
 from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.transport.port import hand_over, may_upgrade
 from mechamap_rt.wire import engineio
 from mechamap_rt.wire.engineio import Refusal
 
+#: What belongs to one connection, or is written anew.
+_HOP_BY_HOP: Final = (
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"keep-alive",
+    b"transfer-encoding",
+    b"te",
+    b"upgrade",
+)
 _TEXT: Final = "text/plain; charset=UTF-8"
 
 
@@ -26,19 +37,21 @@ class PollingResource(Resource):
     """``/socket.io/``: handshakes, GETs that wait, POSTs; and WebSocket handshakes on kept-alive connections.
 
     :param address_of: the client's address, as far as proxies are trusted to tell it.
+    :ivar handover: reaches the sessions of other processes of the host.
     """
 
     isLeaf = True
 
     def __init__(self, door: EngineDoor, gate: Gate, address_of: Callable[[RealtimeRequest], str]) -> None:
         super().__init__()
+        self.handover: Handover | None = None
         self._door = door
         self._gate = gate
         self._address_of = address_of
 
     def render(self, request: RealtimeRequest) -> Any:
         if may_upgrade(request):
-            hand_over(request, self._gate)
+            hand_over(request, self._gate, self.handover)
             return NOT_DONE_YET
         try:
             self._answer(request)
@@ -61,7 +74,10 @@ class PollingResource(Resource):
             return self._open(request, handshake)
         session = self._door.sessions.get(sid)
         if session is None:
-            raise denial(engineio.UNKNOWN_SID)
+            owner = None if self.handover is None else self.handover.owner(sid)
+            if owner is None or self.handover is None or request.method not in (b"GET", b"POST"):
+                raise denial(engineio.UNKNOWN_SID)
+            return self._forward(request, self.handover.forward(owner, written_out(request)))
         if request.method == b"GET":
             return self._poll(request, session)
         if request.method != b"POST":
@@ -85,6 +101,12 @@ class PollingResource(Resource):
         if not session.payload(body, octets):
             raise denial(engineio.BAD_REQUEST)
         request.answer(Reply(b"ok", 200, self._cors(request), "text/html"))
+
+    def _forward(self, request: RealtimeRequest, forwarded: Forwarded) -> None:
+        """Let the session's own process answer."""
+        gone = Reply(engineio.UNKNOWN_SID.body(), engineio.UNKNOWN_SID.status, self._cors(request))
+        request.notifyFinish().addErrback(lambda _: forwarded.drop())
+        forwarded.answer.addCallbacks(request.answer_whole, lambda _: request.answer(gone))
 
     def _handshake(self, request: RealtimeRequest) -> Handshake:
         query = {name.decode("latin-1"): values[0].decode("latin-1") for name, values in request.args.items()}
@@ -113,6 +135,18 @@ class RequestPoll:
 
 def denial(refusal: Refusal) -> Denied:
     return Denied(refusal.status, refusal.body())
+
+
+def written_out(request: RealtimeRequest) -> bytes:
+    """The request as bytes again, its body in one piece."""
+    body = b"" if request.content is None else request.content.read()
+    lines = [request.method + b" " + request.uri + b" HTTP/1.1"]
+    for name, values in request.requestHeaders.getAllRawHeaders():
+        if name.lower() not in _HOP_BY_HOP:
+            lines += [name + b": " + value for value in values]
+    if request.method == b"POST":
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 def _dropped(reason: Failure, session: EngineSession, poll: RequestPoll) -> None:

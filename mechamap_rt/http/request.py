@@ -134,6 +134,17 @@ class RealtimeRequest(server.Request):
             self.write(reply.body)
         self.finish()
 
+    def answer_whole(self, response: bytes) -> None:
+        """Write an answer that another process has made, head and all."""
+        if self._disconnected:
+            return
+        if not response:
+            self.channel.loseConnection()
+            return
+        self.startedWriting = 1
+        self.channel._send(response)
+        self.finish()
+
 
 @implementer(IHalfCloseableProtocol)
 class RealtimeChannel(http.HTTPChannel):
@@ -143,6 +154,22 @@ class RealtimeChannel(http.HTTPChannel):
     transport: Any
     _networkProducer: Any
     _refused = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.channels[self] = None
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """While this process lets its clients go, each answer is the last of its connection."""
+        if self.site.closing:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))
+
+    @property
+    def idle(self) -> bool:
+        """Is there no request on it?"""
+        return not self.requests and self._polling is None
 
     def session_of_post(self) -> EngineSession | None:
         session: EngineSession | None = self.site.express.session_of(self._command, self._path)
@@ -202,7 +229,7 @@ class RealtimeChannel(http.HTTPChannel):
     def _wait(self, poll: Any) -> None:
         self.setTimeout(None)
         self._polling = poll
-        poll.session.poll(poll)
+        poll.begin()
 
     def express_done(self, poll: Any, response: bytes) -> None:
         """The answer to a GET that waited in the express lane."""
@@ -210,6 +237,10 @@ class RealtimeChannel(http.HTTPChannel):
             return
         self._polling = None
         self.setTimeout(self.timeOut)
+        if self.site.closing:
+            self._send(response.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+            self.loseConnection()
+            return
         self._send(response)
         if self._held:
             held, self._held = self._held, b""
@@ -232,7 +263,8 @@ class RealtimeChannel(http.HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         poll, self._polling = self._polling, None
         if poll is not None:
-            poll.session.poll_lost(poll)
+            poll.lost()
+        self.site.channels.pop(self, None)
         super().connectionLost(reason)
 
     def lineReceived(self, line: bytes) -> None:

@@ -69,14 +69,27 @@ class RealtimeSite(Site):
 
     protocol: Any = RealtimeChannel
     express: Express
+    #: Every answer is the last of its connection.
+    closing = False
     displayTracebacks = False
     noisy = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        #: Every HTTP connection.
+        self.channels: dict[RealtimeChannel, None] = {}
+
+    def close_idle(self) -> int:
+        """Close the connections that have no request; how many have one?"""
+        for channel in [channel for channel in self.channels if channel.idle]:
+            channel.transport.loseConnection()
+        return len(self.channels)
 
     def log(self, request: Request) -> None:
         """No access log."""
 
 
-def make_site(reactor: IReactorTime, tree: Tree, door: EngineDoor, max_body: int, compress: bool) -> Site:
+def make_site(reactor: IReactorTime, tree: Tree, door: EngineDoor, max_body: int, compress: bool) -> RealtimeSite:
     """The factory of HTTP connections.
 
     :param max_body: bytes of a request's body.

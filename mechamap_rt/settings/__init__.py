@@ -9,10 +9,11 @@ from mechamap_rt.settings.addresses import Network, TrustProxy
 from mechamap_rt.settings.backing import Auth, Database, Jwt, Laravel, Redis
 from mechamap_rt.settings.describe import Line, describe, environ_of
 from mechamap_rt.settings.faults import BadValue, Fault, SettingsError
+from mechamap_rt.settings.listeners import Listener, SystemdListener, TcpListener, UnixListener
 from mechamap_rt.settings.loading import Loaded, load
 from mechamap_rt.settings.model import CATALOGUE, Entry, Settings, Source
 from mechamap_rt.settings.option import Option
-from mechamap_rt.settings.running import Admin, Development, Log, Manhole, Monitoring, Node
+from mechamap_rt.settings.running import Admin, Control, Development, Log, Manhole, Monitoring, Node
 from mechamap_rt.settings.serving import Cluster, Cors, Http, Limits, RateLimit, Server, Tls, Ws
 from mechamap_rt.settings.sources import find_env_file
 
@@ -22,6 +23,7 @@ __all__ = [
     "Auth",
     "BadValue",
     "Cluster",
+    "Control",
     "Cors",
     "Database",
     "Development",
@@ -32,6 +34,7 @@ __all__ = [
     "Laravel",
     "Limits",
     "Line",
+    "Listener",
     "Loaded",
     "Log",
     "Manhole",
@@ -45,8 +48,11 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Source",
+    "SystemdListener",
+    "TcpListener",
     "Tls",
     "TrustProxy",
+    "UnixListener",
     "Ws",
     "describe",
     "environ_of",

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 from mechamap_rt.settings import addresses, kinds
 from mechamap_rt.settings.addresses import Network
+from mechamap_rt.settings.kinds import GIB, KIB, MIB
 from mechamap_rt.settings.option import option
 
 
@@ -111,10 +112,11 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """The Redis that joins several hosts; without ``host`` or ``cluster_nodes``, none."""
+    """The Redis that joins several hosts; without ``host``, ``sentinels`` or ``cluster_nodes``, none."""
 
     host: str = option("REDIS_HOST", addresses.host, "", "The Redis server; unset: no Redis.")
     port: int = option("REDIS_PORT", addresses.port(), 6379, "The port of the Redis server.")
+    username: str = option("REDIS_USERNAME", kinds.text, "", "The account of Redis; unset: its default one.")
     password: str = option("REDIS_PASSWORD", kinds.secret, "", "The password of Redis.", secret=True)
     db: int = option("REDIS_DB", kinds.integer(0, 65535), 0, "The number of the Redis database.")
     prefix: str = option("REDIS_PREFIX", kinds.text, "mechamap:", "What every key and channel begins with.")
@@ -128,8 +130,41 @@ class Redis:
         (),
         "Nodes of a Redis Cluster, host:port,host:port; takes the place of REDIS_HOST.",
     )
+    sentinels: tuple[tuple[str, int], ...] = option(
+        "REDIS_SENTINELS",
+        addresses.nodes,
+        (),
+        "Redis Sentinels, host:port,host:port, that know where Redis is; takes the place of REDIS_HOST.",
+    )
+    sentinel_master: str = option(
+        "REDIS_SENTINEL_MASTER", kinds.text, "mymaster", "What the sentinels call the master."
+    )
+    sentinel_password: str = option(
+        "REDIS_SENTINEL_PASSWORD", kinds.secret, "", "The password of the sentinels themselves.", secret=True
+    )
+    tls: bool = option("REDIS_TLS", kinds.boolean, False, "Speak TLS with Redis and its sentinels.")
+    tls_ca: str = option(
+        "REDIS_TLS_CA",
+        kinds.text,
+        "",
+        "The file (PEM) of who signed Redis's certificate; unset: who the system trusts.",
+    )
+    tls_cert: str = option("REDIS_TLS_CERT", kinds.text, "", "The file (PEM) of this server's certificate, for Redis.")
+    tls_key: str = option("REDIS_TLS_KEY", kinds.text, "", "The file (PEM) of the private key to REDIS_TLS_CERT.")
+    timeout: float = option(
+        "REDIS_TIMEOUT",
+        kinds.milliseconds(0.1, 60),
+        2.0,
+        "Milliseconds after which a Redis that does not answer counts as away.",
+    )
+    buffer_size: int = option(
+        "REDIS_BUFFER_SIZE",
+        kinds.size(64 * KIB, GIB),
+        16 * MIB,
+        "How much is kept for other hosts while Redis is away; beyond it the oldest is lost.",
+    )
 
     @property
     def configured(self) -> bool:
         """Whether there is a Redis at all."""
-        return bool(self.host or self.cluster_nodes)
+        return bool(self.host or self.cluster_nodes or self.sentinels)

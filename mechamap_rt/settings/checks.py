@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mechamap_rt.settings.faults import Fault
+from mechamap_rt.settings.listeners import SystemdListener
 from mechamap_rt.settings.model import Settings
 
 _SHORTEST = {"JWT_SECRET": 32, "LARAVEL_API_KEY": 16, "ADMIN_KEY": 16}
@@ -100,6 +101,12 @@ def _workers(draft: Draft) -> Iterator[Fault]:
         yield Fault("CLUSTER_WORKERS", "must lie between CLUSTER_WORKERS_MIN and CLUSTER_WORKERS_MAX")
 
 
+def _listen(draft: Draft) -> Iterator[Fault]:
+    inherited = [one for one in draft.settings.server.listen if isinstance(one, SystemdListener)]
+    if len(inherited) > 1 and SystemdListener() in inherited:
+        yield Fault("LISTEN", "must not name sockets of systemd besides systemd alone, which means all of them")
+
+
 def _outbox(draft: Draft) -> Iterator[Fault]:
     limits = draft.settings.limits
     if draft.sound("OUTBOX_SOFT_LIMIT", "OUTBOX_HARD_LIMIT") and (limits.outbox_soft_limit >= limits.outbox_hard_limit):
@@ -118,6 +125,25 @@ def _database(draft: Draft) -> Iterator[Fault]:
         for name, on in (("DB_READ_HOST", database.read_host), ("DB_WRITE_HOST", database.write_host)):
             if draft.sound(name) and on:
                 yield Fault(name, "needs DB_HOST, without which the embedded database is used")
+
+
+def _redis(draft: Draft) -> Iterator[Fault]:
+    redis = draft.settings.redis
+    if redis.username and not redis.password and draft.sound("REDIS_PASSWORD"):
+        yield Fault("REDIS_PASSWORD", "must be set when REDIS_USERNAME is")
+    if redis.cluster_nodes and redis.sentinels:
+        yield Fault("REDIS_SENTINELS", "must not be set together with REDIS_CLUSTER_NODES")
+    if redis.tls:
+        if redis.tls_ca:
+            yield from _file(draft, "REDIS_TLS", "REDIS_TLS_CA", redis.tls_ca)
+        for name, path, other in (
+            ("REDIS_TLS_CERT", redis.tls_cert, redis.tls_key),
+            ("REDIS_TLS_KEY", redis.tls_key, redis.tls_cert),
+        ):
+            if path:
+                yield from _file(draft, "REDIS_TLS", name, path)
+            elif other and draft.sound(name):
+                yield Fault(name, "must be set: REDIS_TLS_CERT and REDIS_TLS_KEY belong together")
 
 
 def _site(draft: Draft) -> Iterator[Fault]:
@@ -139,8 +165,10 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _production_switches,
     _files,
     _workers,
+    _listen,
     _outbox,
     _database,
+    _redis,
     _site,
     _cors,
 )
@@ -157,10 +185,18 @@ def remarks(draft: Draft) -> Iterator[str]:
     settings = draft.settings
     if not settings.cluster.enabled and "CLUSTER_WORKERS" in draft.given:
         yield "CLUSTER_WORKERS has no effect unless CLUSTER_ENABLED is on"
+    if settings.server.listen and draft.given & {"HOST", "PORT"}:
+        yield "HOST and PORT have no effect with LISTEN"
     if not settings.redis.configured and draft.given & {"REDIS_ADAPTER_ENABLED", "REDIS_SESSION_STORE"}:
         yield "REDIS_ADAPTER_ENABLED and REDIS_SESSION_STORE have no effect without REDIS_HOST"
     if settings.redis.cluster_nodes and settings.redis.db:
         yield "REDIS_DB has no effect with REDIS_CLUSTER_NODES: a Redis Cluster has one database, 0"
+    if draft.sound("REDIS_TLS") and not settings.redis.tls:
+        for name in sorted(draft.given & {"REDIS_TLS_CA", "REDIS_TLS_CERT", "REDIS_TLS_KEY"}):
+            yield f"{name} has no effect unless REDIS_TLS is on"
+    if not settings.redis.sentinels:
+        for name in sorted(draft.given & {"REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_PASSWORD"}):
+            yield f"{name} has no effect without REDIS_SENTINELS"
     if any(network.prefixlen == 0 for network in settings.laravel.broadcast_allow_from):
         yield "LARAVEL_BROADCAST_ALLOW_FROM lets everyone broadcast without a key"
     if draft.production and draft.sound("CORS_ORIGIN") and not settings.cors.origins:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from mechamap_rt.settings.backing import Auth, Database, Jwt, Laravel, Redis
 from mechamap_rt.settings.option import Option, options_of
-from mechamap_rt.settings.running import Admin, Development, Log, Manhole, Monitoring, Node
+from mechamap_rt.settings.running import Admin, Control, Development, Log, Manhole, Monitoring, Node
 from mechamap_rt.settings.serving import Cluster, Cors, Http, Limits, RateLimit, Server, Tls, Ws
 
 Source = Literal["default", "environment", "file", "generated"]
@@ -41,6 +41,7 @@ class Settings:
     rate_limit: RateLimit = field(default_factory=RateLimit)
     cors: Cors = field(default_factory=Cors)
     admin: Admin = field(default_factory=Admin)
+    control: Control = field(default_factory=Control)
     http: Http = field(default_factory=Http)
     log: Log = field(default_factory=Log)
     monitoring: Monitoring = field(default_factory=Monitoring)

@@ -1,4 +1,4 @@
-"""Sections about running the server: operator's key, logs, monitoring, development, Node's leftovers."""
+"""Sections about running the server: operator's key and socket, logs, monitoring, development, Node's leftovers."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ class Admin:
         "The key for administration over HTTP; in production at least 16 characters.",
         secret=True,
         generate=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The operator's way in; where it is when it is unset: :mod:`mechamap_rt.settings.control_socket`."""
+
+    socket: str = option(
+        "CONTROL_SOCKET",
+        kinds.text,
+        "",
+        "The unix socket by which mechamapctl reaches the server; unset: mechamap-<PORT>.sock in RUNTIME_DIRECTORY, "
+        "/run/mechamap or a private temporary directory.",
     )
 
 

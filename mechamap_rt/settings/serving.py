@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mechamap_rt.settings import addresses, kinds
 from mechamap_rt.settings.addresses import TrustProxy
 from mechamap_rt.settings.kinds import GIB, KIB, MIB
+from mechamap_rt.settings.listeners import Listener, listeners
 from mechamap_rt.settings.option import option
 
 _MODE = kinds.choice("development", "production", synonyms={"dev": "development", "prod": "production"})
@@ -25,6 +26,14 @@ class Server:
     port: int = option("PORT", addresses.port(any_free=True), 3000, "The TCP port to listen on; 0 takes any free port.")
     host: str = option(
         "HOST", addresses.host, "127.0.0.1", "The address to listen on; 0.0.0.0 or :: for every interface."
+    )
+    listen: tuple[Listener, ...] = option(
+        "LISTEN",
+        listeners,
+        (),
+        "Where to listen, instead of HOST and PORT: comma list of tcp:HOST:PORT (an IPv6 address in brackets), "
+        "unix:PATH or unix:PATH:MODE (octal, 660 if not given), systemd (every socket that systemd passes), "
+        "systemd:NAME (by FileDescriptorName) or systemd:INDEX (from 0).",
     )
     domain: str = option("DOMAIN", addresses.host, "", "The host name that browsers use.")
     public_url: str = option("PUBLIC_URL", addresses.url, "", "The address that browsers use, when a proxy changes it.")
@@ -93,6 +102,31 @@ class Cluster:
         kinds.milliseconds(0),
         600.0,
         "Milliseconds between full garbage collections; 0 leaves them to the interpreter.",
+    )
+    host_id: str = option(
+        "HOST_ID",
+        kinds.matching(r"[a-z0-9]{3}", "must be three letters a-z or digits"),
+        "",
+        "Three letters or digits that name this host in session ids, different on every host; "
+        "unset: made up at the start.",
+    )
+    drain_time: float = option(
+        "CLUSTER_DRAIN_TIME",
+        kinds.milliseconds(0),
+        10.0,
+        "Milliseconds over which a worker that is replaced lets its clients go; 0 for all at once.",
+    )
+    scale_cpu: int = option(
+        "CLUSTER_SCALE_CPU",
+        kinds.integer(1, 100),
+        90,
+        "Per cent of a core that workers use on average, sustained, above which one more is started.",
+    )
+    scale_lag: float = option(
+        "CLUSTER_SCALE_LAG",
+        kinds.milliseconds(),
+        0.1,
+        "Milliseconds that the workers' event loops are late on average, sustained, above which one more is started.",
     )
 
     def worker_range(self, cores: int) -> tuple[int, int, int]:

@@ -96,14 +96,13 @@ class EngineDoor:
         if self.draining:
             body = {"success": False, "error": "UNAVAILABLE", "message": "The server is going down"}
             raise Denied(503, json.encode(body), (("Retry-After", "1"),))
-        over = enter(self.lobby.admission, handshake)
-        session = EngineSession(self, handshake, pipe, over)
+        session = EngineSession(self, handshake, pipe, enter(self.lobby, handshake))
         self.sessions[session.sid] = session
         return session
 
-    def polling(self) -> bool:
-        """Is there a polling session that its client has not asked to the end?"""
-        return any(session.polling for session in self.sessions.values())
+    def polling(self) -> list[EngineSession]:
+        """The sessions over long polling; they are known until their clients have asked them to the end."""
+        return [session for session in self.sessions.values() if session.polling]
 
     def dismiss_all(self, reason: Disconnect) -> None:
         """End every session."""

@@ -16,7 +16,7 @@ from mechamap_rt.core.outbox import Frame, Outbox
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.transport.handshake import Handshake, credentials
-from mechamap_rt.transport.lobby import new_id
+from mechamap_rt.transport.lobby import Visit
 from mechamap_rt.transport.polling import Poll, PollingOutbox
 from mechamap_rt.transport.socketio import SocketIOClient
 from mechamap_rt.transport.websocket import Pipe
@@ -53,7 +53,6 @@ class EngineSession:
     """
 
     __slots__ = (
-        "_address",
         "_alone_since",
         "_awaiting",
         "_client",
@@ -61,6 +60,7 @@ class EngineSession:
         "_phase",
         "_pipe",
         "_polling",
+        "_visit",
         "door",
         "posting",
         "probe",
@@ -68,10 +68,10 @@ class EngineSession:
         "sid",
     )
 
-    def __init__(self, door: EngineDoor, handshake: Handshake, pipe: Pipe | None, over: Disconnect | None) -> None:
+    def __init__(self, door: EngineDoor, handshake: Handshake, pipe: Pipe | None, visit: Visit) -> None:
         self.door = door
-        self._address = handshake.address
-        self.sid = new_id()
+        self._visit = visit
+        self.sid = door.lobby.new_id()
         self.revision = engineio.REVISIONS[handshake.query["EIO"]]
         self._pipe = pipe
         self._polling: PollingOutbox | None = None
@@ -81,7 +81,7 @@ class EngineSession:
         #: The POST that is being read: there may be one at a time.
         self.posting: object | None = None
         self._client = SocketIOClient(
-            door.lobby, self, self._address, credentials(handshake), door.namespaces, door.max_payload, over
+            door.lobby, self, visit, credentials(handshake), door.namespaces, door.max_payload
         )
         self._deadline: Deadline | None = None
         self._awaiting = False
@@ -218,6 +218,11 @@ class EngineSession:
             raise EngineIOError("a client does not send this")
 
     # sending
+
+    @property
+    def ended(self) -> bool:
+        """Has somebody ended it? Its client may not know yet."""
+        return self._phase is not Phase.OPEN
 
     def send(self, packet: bytes) -> None:
         """Send one Socket.IO packet."""
@@ -356,4 +361,4 @@ class EngineSession:
             self._polling.abandon()
         self._client.release()
         del self.door.sessions[self.sid]
-        self.door.lobby.admission.leave(self._address)
+        self._visit.leave()

@@ -67,10 +67,14 @@ class Gate(WebSocketServerFactory):
         protocol: Any = type("Pipe", (Pipe,), options)
         self.protocol = protocol
 
+    def open_pipes(self) -> list[Pipe]:
+        """The WebSockets that nobody has begun to close."""
+        return [pipe for pipe in self.pipes if pipe.state == pipe.STATE_OPEN]
+
     def dismiss_all(self, reason: Disconnect) -> None:
         """End every session."""
         for pipe in tuple(self.pipes):
-            pipe._dismiss(reason)
+            pipe.dismiss(reason)
 
     def abort_all(self) -> None:
         """Cut what has not ended by itself."""

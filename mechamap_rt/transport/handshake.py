@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from mechamap_rt.auth.jwt import bare
-from mechamap_rt.core.limits import Admission, Entry
 from mechamap_rt.errors import Code, Disconnect
+from mechamap_rt.transport.lobby import Lobby, Rejected, Visit
 from mechamap_rt.wire import json
 
 _PREFLIGHT_AGE: Final = "600"
@@ -56,18 +56,17 @@ def credentials(handshake: Handshake) -> Credentials:
     return Credentials(token, bare(handshake.query.get("token")))
 
 
-def enter(admission: Admission, handshake: Handshake) -> Disconnect | None:
+def enter(lobby: Lobby, handshake: Handshake) -> Visit:
     """Count a transport in; the session must count it out.
 
-    :returns: ``None``, or the limit that is reached and that the client must be told of.
-    :raises Denied: so many are over the limit that telling them is too dear.
+    :raises Denied: so many are over a limit that telling one more is too dear.
     """
-    entry, reason = admission.enter(handshake.address)
-    if entry is Entry.REFUSE and reason is not None:
-        body = {"success": False, "error": Code.RATE_LIMITED, "message": reason.message}
-        status = 503 if reason is Disconnect.GLOBAL_LIMIT else 429
-        raise Denied(status, json.encode(body), (("Retry-After", "30"),))
-    return reason
+    try:
+        return lobby.enter(handshake.address)
+    except Rejected as rejected:
+        body = {"success": False, "error": Code.RATE_LIMITED, "message": str(rejected)}
+        status = 503 if rejected.reason is Disconnect.GLOBAL_LIMIT else 429
+        raise Denied(status, json.encode(body), (("Retry-After", "30"),)) from None
 
 
 class Origins:

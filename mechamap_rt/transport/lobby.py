@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mechamap_rt.bus.node import Node
@@ -16,17 +17,21 @@ from mechamap_rt.commands.typing import Typing
 from mechamap_rt.core import channels
 from mechamap_rt.core.connection import Connection, Encoder, State
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.core.limits import Admission, Buckets
+from mechamap_rt.core.limits import Buckets
 from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
-from mechamap_rt.interfaces import IAuthenticator
+from mechamap_rt.interfaces import IAuthenticator, ISessionStore
 from mechamap_rt.wire import json
 
 _log = Logger()
 
 #: Lines about rejected connections that the log gets a minute.
 LINES_PER_MINUTE: Final = 60
+#: How many transports over a limit may be in at once to be told why; more are refused at the handshake.
+MAX_TOLD: Final = 16
+#: Characters of the ids of sessions and connections; the first ones are the name of the process they are in.
+ID_LENGTH: Final = 20
 
 
 class Rejected(Exception):
@@ -37,9 +42,40 @@ class Rejected(Exception):
         self.reason = reason
 
 
-def new_id() -> str:
-    """An unguessable id of 20 characters, for sessions and connections."""
-    return secrets.token_urlsafe(15)
+class Visit:
+    """A transport that has come in: the store has let it, or found it over a limit, or has not answered yet.
+
+    :ivar over: the limit, as far as it is known.
+    :ivar gone: has the transport gone again?
+    """
+
+    __slots__ = ("_lobby", "_waiting", "address", "gone", "over")
+
+    def __init__(self, lobby: Lobby, address: str) -> None:
+        self._lobby = lobby
+        self._waiting: list[Deferred[Disconnect | None]] | None = []
+        self.address = address
+        self.over: Disconnect | None = None
+        self.gone = False
+
+    def settle(self, over: Disconnect | None) -> None:
+        """The store has answered."""
+        self.over = over
+        waiting, self._waiting = self._waiting, None
+        for verdict in waiting or ():
+            verdict.callback(over)
+
+    def verdict(self) -> Deferred[Disconnect | None]:
+        """Fires with :attr:`over` as soon as it is known."""
+        if self._waiting is None:
+            return succeed(self.over)
+        verdict: Deferred[Disconnect | None] = Deferred()
+        self._waiting.append(verdict)
+        return verdict
+
+    def leave(self) -> None:
+        """The transport has gone."""
+        self._lobby.see_out(self)
 
 
 class Lobby:
@@ -54,14 +90,15 @@ class Lobby:
         node: Node,
         dispatcher: Dispatcher,
         authenticator: IAuthenticator,
-        admission: Admission,
+        store: ISessionStore,
         typing: Typing,
         wheel: Wheel,
         clock: Callable[[], float],
     ) -> None:
         self.node = node
         self.dispatcher = dispatcher
-        self.admission = admission
+        self.store = store
+        self._told: Counter[str] = Counter()
         self.wheel = wheel
         self.clock = clock
         #: Everybody is leaving: nobody needs to be told that one more has.
@@ -70,35 +107,79 @@ class Lobby:
         self._authenticator = authenticator
         self._typing = typing
 
-    def authenticate(self, token: str | None) -> Deferred[Identity]:
-        return self._authenticator.authenticate(token)
+    def new_id(self) -> str:
+        """An unguessable id, for sessions and connections, that names this process."""
+        name = self.node.name
+        return name + secrets.token_urlsafe(ID_LENGTH)[: ID_LENGTH - len(name)]
 
-    def admit(
+    # transports
+
+    def enter(self, address: str) -> Visit:
+        """Count a transport in.
+
+        :raises Rejected: so many are over a limit already that telling one more is too dear.
+        """
+        for subject, reason in (("", Disconnect.GLOBAL_LIMIT), (address, Disconnect.THROTTLED)):
+            if self._told.get(subject, 0) >= MAX_TOLD:
+                raise Rejected(reason)
+        visit = Visit(self, address)
+        self.store.enter(address).addCallback(self._entered, visit)
+        return visit
+
+    def _entered(self, over: Disconnect | None, visit: Visit) -> None:
+        if over is not None and not visit.gone:
+            self._told[_subject(over, visit)] += 1
+        visit.settle(over)
+
+    def see_out(self, visit: Visit) -> None:
+        visit.gone = True
+        self.store.leave(visit.address)
+        if visit.over is not None:
+            subject = _subject(visit.over, visit)
+            self._told[subject] -= 1
+            if not self._told[subject]:
+                del self._told[subject]
+
+    # connections
+
+    async def let_in(
         self,
+        visit: Visit,
+        token: str | None,
+        *,
         ident: str,
-        identity: Identity,
         encoder: Encoder,
-        outbox: Outbox,
-        address: str,
+        outbox: Callable[[], Outbox],
         end: Callable[[Disconnect], None],
-    ) -> Connection:
-        """A connection of ``identity``, subscribed to the user's own channel.
+        wanted: Callable[[], bool],
+    ) -> Connection | None:
+        """The connection of the user whose token this is, subscribed to the user's own channel.
 
         :param ident: the connection's id.
         :param end: ends the connection, given the reason; called at most once.
+        :param wanted: is the client still there?
+        :returns: ``None`` when it is not.
+        :raises AuthRefused: the token is not good.
         :raises Rejected: a limit is reached.
         """
-        reason = self.admission.admit(identity.user_id)
+        identity = await self._authenticator.authenticate(token)
+        reason = await visit.verdict() or await self.store.admit(identity.user_id)
         if reason is not None:
-            self.rejected(identity, address, reason)
+            self._rejected(identity, visit.address, reason)
             raise Rejected(reason)
-        connection = Connection(ident, identity, encoder, outbox, address, self.clock(), end)
+        if not wanted():
+            self.store.dismiss(identity.user_id)
+            return None
+        connection = Connection(ident, identity, encoder, outbox(), visit.address, self.clock(), end)
         self.node.join(connection)
-        self.node.subscribe(connection, channels.parse(own_channel(identity)))
+        await self.node.subscribe(connection, channels.parse(own_channel(identity)))
+        if not wanted():
+            self.leave(connection)
+            return None
         self.extend(connection)
         return connection
 
-    def rejected(self, identity: Identity, address: str, reason: Disconnect) -> None:
+    def _rejected(self, identity: Identity, address: str, reason: Disconnect) -> None:
         """Say in the log that somebody was sent away; a flood of them says it a few times a minute."""
         if not self._lines.take("rejected"):
             _log.info(
@@ -126,16 +207,21 @@ class Lobby:
             self._typing.leave_all(connection, silently=self.closing)
         finally:
             self.node.leave(connection)
-            self.admission.dismiss(connection.identity.user_id)
+            self.store.dismiss(connection.identity.user_id)
 
     def greeting(self, connection: Connection) -> dict[str, Any]:
         """The data of ``connected``."""
-        return {
+        greeting = {
             "socketId": connection.id,
             "userId": connection.identity.user_id,
             "timestamp": json.timestamp(self.clock()),
             "channels": [own_channel(connection.identity)],
         }
+        return greeting | {"status": "degraded"} if self.node.degraded else greeting
+
+
+def _subject(over: Disconnect, visit: Visit) -> str:
+    return "" if over is Disconnect.GLOBAL_LIMIT else visit.address
 
 
 def own_channel(identity: Identity) -> str:

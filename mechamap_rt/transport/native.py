@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from random import random
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -13,11 +15,10 @@ from mechamap_rt.auth.jwt import bare
 from mechamap_rt.commands.outcome import Outcome
 from mechamap_rt.commands.table import echo
 from mechamap_rt.core.connection import Connection
-from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import AuthRefused, Code, Disconnect
 from mechamap_rt.transport.handshake import Denied, Handshake, Origins, credentials, enter
-from mechamap_rt.transport.lobby import Lobby, Rejected, new_id
+from mechamap_rt.transport.lobby import Lobby, Rejected, Visit
 from mechamap_rt.transport.websocket import Accepted, Pipe
 from mechamap_rt.wire import json, native
 
@@ -25,6 +26,8 @@ _log = Logger()
 
 #: Messages in a row that are not understood before the connection is closed.
 MAX_BAD: Final = 10
+#: Seconds over which the clients of a process that goes down are asked to spread their return.
+RETURN_WITHIN: Final = 2.0
 #: Requests that may wait for authentication to end.
 MAX_WAITING: Final = 32
 
@@ -65,8 +68,8 @@ class NativeDoor:
         if not self.origins.allows(handshake.headers):
             body = {"success": False, "error": "FORBIDDEN", "message": "Pages of this origin may not connect"}
             raise Denied(403, json.encode(body))
-        over = enter(self.lobby.admission, handshake)
-        session = NativeSession(self, pipe, handshake.address, credentials(handshake).first(), over)
+        visit = enter(self.lobby, handshake)
+        session = NativeSession(self, pipe, visit, credentials(handshake).first())
         return Accepted(session, native.SUBPROTOCOL if offered else None)
 
 
@@ -74,25 +77,23 @@ class NativeSession:
     """One native client, from its handshake to its end."""
 
     __slots__ = (
-        "_address",
         "_awaiting",
         "_bad",
         "_connection",
         "_deadline",
         "_door",
-        "_over",
         "_pipe",
         "_state",
         "_token",
+        "_visit",
         "_waiting",
     )
 
-    def __init__(self, door: NativeDoor, pipe: Pipe, address: str, token: str | None, over: Disconnect | None) -> None:
+    def __init__(self, door: NativeDoor, pipe: Pipe, visit: Visit, token: str | None) -> None:
         self._door = door
         self._pipe = pipe
-        self._address = address
+        self._visit = visit
         self._token = token
-        self._over = over
         self._state = _State.NEW
         self._connection: Connection | None = None
         self._deadline: Deadline | None = None
@@ -103,13 +104,17 @@ class NativeSession:
     # what the pipe calls
 
     def opened(self) -> None:
-        if self._over is not None:
-            return self._refuse(None, Code.RATE_LIMITED, self._over.message, self._over)
         if self._door.connect_timeout:
             self._arm(self._door.connect_timeout, self._too_late)
         token, self._token = self._token, None
-        if token is not None:
+        self._visit.verdict().addCallback(self._judged)
+        if token is not None and self._state is _State.NEW:
             self._authenticate(None, token)
+
+    def _judged(self, over: Disconnect | None) -> None:
+        """It is known whether the transport is over a limit."""
+        if over is not None:
+            self._reject(None, over)
 
     def text(self, payload: bytes) -> None:
         self._awaiting = False
@@ -139,9 +144,13 @@ class NativeSession:
 
     def lost(self) -> None:
         self._leave()
-        self._door.lobby.admission.leave(self._address)
+        self._visit.leave()
 
     def dismiss(self, reason: Disconnect) -> None:
+        if reason is Disconnect.RESTART and self._state is not _State.DONE:
+            # each its own delay, or all of them would be back at the same moment
+            delay = int(random() * RETURN_WITHIN * 1000)
+            self._pipe.send_text(native.reconnect(delay))
         self._leave()
         self._pipe.finish(reason)
 
@@ -149,18 +158,24 @@ class NativeSession:
 
     def _authenticate(self, ident: int | str | None, token: str) -> None:
         self._state = _State.CHECKING
-        checking = self._door.lobby.authenticate(bare(token))
-        checking.addCallbacks(self._admit, self._refused, callbackArgs=(ident,), errbackArgs=(ident,))
+        lobby = self._door.lobby
+        letting = lobby.let_in(
+            self._visit,
+            bare(token),
+            ident=lobby.new_id(),
+            encoder=_ENCODER,
+            outbox=lambda: self._pipe.outbox,
+            end=self._end,
+            wanted=lambda: self._state is _State.CHECKING,
+        )
+        checking = Deferred.fromCoroutine(letting)
+        checking.addCallbacks(self._admitted, self._refused, callbackArgs=(ident,), errbackArgs=(ident,))
         checking.addErrback(self._unexpected, ident)
 
-    def _admit(self, identity: Identity, ident: int | str | None) -> None:
-        if self._state is not _State.CHECKING:
+    def _admitted(self, connection: Connection | None, ident: int | str | None) -> None:
+        if connection is None:
             return
         lobby = self._door.lobby
-        try:
-            connection = lobby.admit(new_id(), identity, _ENCODER, self._pipe.outbox, self._address, self._end)
-        except Rejected as rejected:
-            return self._refuse(ident, Code.RATE_LIMITED, rejected.reason.message, rejected.reason)
         self._connection = connection
         self._state = _State.OPEN
         greeting = lobby.greeting(connection) | {"heartbeat": self._door.heartbeat}
@@ -173,8 +188,15 @@ class NativeSession:
             self._request(request)
 
     def _refused(self, failure: Failure, ident: int | str | None) -> None:
+        error = failure.value
+        if isinstance(error, Rejected):
+            return self._reject(ident, error.reason)
         failure.trap(AuthRefused)
-        self._refuse(ident, Code.AUTH_FAILED, str(failure.value), Disconnect.AUTH_FAILED)
+        self._refuse(ident, Code.AUTH_FAILED, str(error), Disconnect.AUTH_FAILED)
+
+    def _reject(self, ident: int | str | None, reason: Disconnect) -> None:
+        """A limit is reached."""
+        self._refuse(ident, Code.RATE_LIMITED, reason.message, reason)
 
     def _unexpected(self, failure: Failure, ident: int | str | None) -> None:
         _log.failure("Authentication failed unexpectedly", failure)

@@ -22,6 +22,8 @@ class Poll(Protocol):
 class PollingOutbox(Outbox):
     """An outbox that is emptied into the answer of one GET at a time."""
 
+    transport_name = "polling"
+
     __slots__ = ("_poll", "_revision")
 
     def __init__(self, turn: Turn, overflow: Callable[[], object], revision: Revision) -> None:

@@ -16,6 +16,7 @@ from twisted.web.http import Request
 
 from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.transport.gate import Gate
+from mechamap_rt.transport.handover import Handover
 
 #: Bytes of a handshake's request line and headers.
 MAX_HEAD: Final = 16 * 1024
@@ -36,6 +37,8 @@ class Port(ServerFactory[Any]):
         self.site = site
         self.gate = gate
         self.wheel = wheel
+        #: Gives WebSockets of other processes' sessions to them.
+        self.handover: Handover | None = None
         self.prefixes = tuple(b"GET " + path.encode() for path in gate.routes)
         #: Connections that have not sent enough to tell what they are.
         self.undecided: dict[Doorman, None] = {}
@@ -86,6 +89,9 @@ class Doorman(Protocol):
         if not is_upgrade(head[: end + 2]):
             return self._give(self._port.site)
         self._head = plain(head[:end]) + head[end:]
+        handover = self._port.handover
+        if handover is not None and handover.give(self.transport, self._head):
+            return self._forget()
         self._give(self._port.gate)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -150,21 +156,25 @@ def may_upgrade(request: Request) -> bool:
     )
 
 
-def hand_over(request: Request, gate: Gate) -> None:
+def hand_over(request: Request, gate: Gate, handover: Handover | None = None) -> None:
     """Make the connection of ``request``, a WebSocket handshake on a kept-alive connection, a WebSocket.
 
     The request is written out again for Autobahn, every header line as it came (two ``Cookie`` lines stay two).
     """
     channel: Any = request.channel
+    channel.site.channels.pop(channel, None)
     raw, channel.transport = channel.transport, None
     lines = [request.method + b" " + request.uri + b" HTTP/1.1"]
     headers = request.requestHeaders.getAllRawHeaders()
     lines += [name + b": " + value for name, values in headers for value in values]
     channel.setTimeout(None)
     raw.unregisterProducer()
+    head = plain(b"\r\n".join(lines)) + b"\r\n\r\n"
+    if handover is not None and handover.give(raw, head):
+        return
     protocol: Any = gate.buildProtocol(raw.getPeer())
     # what follows the handshake in the same segment is still in the channel's hands
     channel.rawDataReceived = protocol.dataReceived
     connect(raw, protocol)
     raw.resumeProducing()
-    protocol.dataReceived(plain(b"\r\n".join(lines)) + b"\r\n\r\n")
+    protocol.dataReceived(head)

@@ -16,12 +16,11 @@ from twisted.python.failure import Failure
 from mechamap_rt.auth.jwt import bare
 from mechamap_rt.commands.outcome import Outcome
 from mechamap_rt.core.connection import Connection
-from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import AuthRefused, ClientFault, Code, Disconnect
 from mechamap_rt.transport.handshake import Credentials
-from mechamap_rt.transport.lobby import Lobby, Rejected, new_id
+from mechamap_rt.transport.lobby import Lobby, Rejected, Visit
 from mechamap_rt.wire import json, socketio
 from mechamap_rt.wire.attachments import Assembly, detach
 from mechamap_rt.wire.engineio import Revision
@@ -97,11 +96,9 @@ class SocketIOClient:
 
     :param namespaces: those that exist.
     :param max_attached: bytes of all attachments of one packet.
-    :param over: a limit that the client has to be told of when it connects.
     """
 
     __slots__ = (
-        "_address",
         "_assembly",
         "_awaited",
         "_credentials",
@@ -109,28 +106,26 @@ class SocketIOClient:
         "_lobby",
         "_max_attached",
         "_namespaces",
-        "_over",
         "_refusals",
         "_sockets",
+        "_visit",
     )
 
     def __init__(
         self,
         lobby: Lobby,
         engine: Engine,
-        address: str,
+        visit: Visit,
         credentials: Credentials,
         namespaces: frozenset[str],
         max_attached: int,
-        over: Disconnect | None,
     ) -> None:
         self._lobby = lobby
         self._engine: Engine = engine
-        self._address = address
+        self._visit = visit
         self._credentials: Credentials | None = credentials
         self._namespaces = namespaces
         self._max_attached = max_attached
-        self._over = over
         self._assembly: Assembly | None = None
         self._sockets: dict[str, Connection | None] = {}
         self._refusals = 0
@@ -201,33 +196,38 @@ class SocketIOClient:
         self._sockets[namespace] = None
         if token is None and self._credentials is not None:
             token = self._credentials.first()
-        checking = self._lobby.authenticate(token)
-        checking.addCallbacks(self._admit, self._refused, callbackArgs=(namespace,), errbackArgs=(namespace,))
+        letting = self._lobby.let_in(
+            self._visit,
+            token,
+            ident=self._engine.sid if self._old and namespace == "/" else self._lobby.new_id(),
+            encoder=encoder_of(namespace),
+            outbox=lambda: self._engine.outbox,
+            end=lambda reason: self._end(namespace, reason),
+            wanted=lambda: namespace in self._sockets,
+        )
+        checking = Deferred.fromCoroutine(letting)
+        checking.addCallbacks(self._admitted, self._refused, callbackArgs=(namespace,), errbackArgs=(namespace,))
         checking.addErrback(self._unexpected, namespace)
 
-    def _admit(self, identity: Identity, namespace: str) -> None:
-        if namespace not in self._sockets:
+    def _admitted(self, connection: Connection | None, namespace: str) -> None:
+        if connection is None:
             return
-        if self._over is not None:
-            self._lobby.rejected(identity, self._address, self._over)
-            return self._reject(namespace, self._over)
-        outbox = self._engine.outbox
-        end: Callable[[Disconnect], None] = lambda reason: self._end(namespace, reason)  # noqa: E731
-        ident = self._engine.sid if self._old and namespace == "/" else new_id()
-        try:
-            connection = self._lobby.admit(ident, identity, encoder_of(namespace), outbox, self._address, end)
-        except Rejected as rejected:
-            return self._reject(namespace, rejected.reason)
         self._sockets[namespace] = connection
+        # the session may have moved to a WebSocket meanwhile
+        connection.outbox = self._engine.outbox
         if len(self._namespaces) == 1:
             self._credentials = None
         self._send_connected(namespace, connection.id)
         connection.emit("connected", self._lobby.greeting(connection))
 
     def _refused(self, failure: Failure, namespace: str) -> None:
+        error = failure.value
+        if namespace not in self._sockets:
+            return
+        if isinstance(error, Rejected):
+            return self._reject(namespace, error.reason)
         failure.trap(AuthRefused)
-        if namespace in self._sockets:
-            self._refuse(namespace, str(failure.value))
+        self._refuse(namespace, str(error))
 
     def _unexpected(self, failure: Failure, namespace: str) -> None:
         _log.failure("Authentication failed unexpectedly", failure)
@@ -245,7 +245,7 @@ class SocketIOClient:
     def _reject(self, namespace: str, reason: Disconnect) -> None:
         """Let the client in just to tell it that it cannot stay, so that it stays away."""
         self._sockets.pop(namespace, None)
-        self._send_connected(namespace, new_id())
+        self._send_connected(namespace, self._lobby.new_id())
         self._farewell(namespace, "connection_rejected", {"reason": reason.reason, "message": reason.message})
         self._engine.finish(reason)
 

@@ -111,7 +111,7 @@ class Pipe(WebSocketServerProtocol):
         transport = self.transport
         self.peer = getattr(transport.getPeer(), "host", "")
         self.outbox = SocketOutbox(
-            self.factory.turn, transport, direct(transport), lambda: self._dismiss(Disconnect.SLOW_CONSUMER)
+            self.factory.turn, transport, direct(transport), lambda: self.dismiss(Disconnect.SLOW_CONSUMER)
         )
         if self.peer:
             transport.setTcpNoDelay(True)
@@ -128,7 +128,7 @@ class Pipe(WebSocketServerProtocol):
             pass
         except Exception:
             _log.failure("A WebSocket session failed unexpectedly")
-            self._dismiss(Disconnect.SERVER_ERROR)
+            self.dismiss(Disconnect.SERVER_ERROR)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connectionLost(reason)  # type: ignore[arg-type]
@@ -309,7 +309,8 @@ class Pipe(WebSocketServerProtocol):
         elif self.state == self.STATE_CONNECTING:
             self.dropConnection(abort=False)
 
-    def _dismiss(self, reason: Disconnect) -> None:
+    def dismiss(self, reason: Disconnect) -> None:
+        """End what is said over it, telling the client why."""
         if self.session is None:
             self.finish(reason)
         else:

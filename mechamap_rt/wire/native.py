@@ -84,6 +84,11 @@ def error(ident: int | str | None, members: dict[str, Any]) -> bytes:
     return _message("error", ident, members)
 
 
+def reconnect(delay: int) -> bytes:
+    """This process goes down: come back, to another, after ``delay`` milliseconds. A close with 1012 follows."""
+    return _message("reconnect", None, {"delay": delay})
+
+
 def pong(ident: int | str | None, members: dict[str, Any]) -> bytes:
     return _message("pong", ident, members)
 
@@ -98,6 +103,7 @@ class EventEncoder:
 
     __slots__ = ()
 
+    protocol: Final = "native"
     names_channel: Final = True
 
     def event(self, name: str, data: bytes, channel: str = "", publication: str = "") -> bytes:

@@ -144,6 +144,7 @@ class EventEncoder:
     __slots__ = ("_head", "namespace")
 
     #: Does the encoded event depend on the name a client subscribed by?
+    protocol: Final = "socket.io"
     names_channel: Final = False
 
     def __init__(self, namespace: str = "/") -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from pathlib import Path
 
 import jwt
-import pytest
 from click.testing import CliRunner, Result
 
 from mechamap_rt.cli import check
@@ -23,14 +21,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a ``.env`` nor the environment of the developer gets into a test."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ.keys() - {"PATH", "HOME", "LANG"}:
-        monkeypatch.delenv(name)
 
 
 def invoke(*arguments: str, **environ: str) -> Result:
@@ -97,6 +87,27 @@ def test_json() -> None:
     assert "PORT" in result.stderr
 
 
+def test_the_meanings() -> None:
+    result = invoke("check-config", "--explain", HOST="::")
+    rows = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert rows["setting"].endswith("meaning")
+    assert rows["HOST"].endswith("The address to listen on; 0.0.0.0 or :: for every interface.")
+    assert "NODE_OPTIONS" in rows
+
+    result = invoke("check-config", "--explain", PORT="x")
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    place = next(place for place, line in enumerate(lines) if line.startswith("  PORT: "))
+    assert lines[place + 1].startswith("    The TCP port to listen on")
+
+
+def test_the_meanings_on_a_terminal() -> None:
+    stdout = Terminal()
+    assert check.run({}, None, stdout, io.StringIO(), explain=True) == 0
+    assert "WS_MAX_HTTP_BUFFER_SIZE" in stdout.getvalue()
+    assert "meaning" in stdout.getvalue()
+
+
 def test_usage() -> None:
     assert invoke("check-config", "--nonsense").exit_code == 2
     assert invoke("token").exit_code == 2
@@ -134,3 +145,21 @@ def test_no_token_with_faults() -> None:
     result = invoke("token", "--user", "5", NODE_ENV="production", JWT_SECRET=SECRET)
     assert result.exit_code == 1
     assert "ADMIN_KEY: must be set in production" in result.stderr
+
+
+def test_a_token_in_json() -> None:
+    result = invoke("token", "--user", "5", "--expires", "1h", "--json", JWT_SECRET=SECRET)
+    made = json.loads(result.stdout)
+    claims = jwt.decode(made["token"], SECRET, algorithms=["HS256"])
+    assert (made["user"], made["expires"]) == (5, claims["exp"])
+
+
+def test_errors_of_a_token_in_json() -> None:
+    result = invoke("token", "--user", "5", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["code"] == "NO_SECRET"
+    result = invoke("--json", "token", "--user", "5", PORT="x")
+    assert result.exit_code == 1
+    (fault,) = json.loads(result.stdout)["error"]["faults"]
+    assert fault["name"] == "PORT"
+    assert result.stderr == ""

@@ -19,11 +19,12 @@ from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.core.limits import Buckets
+from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import AuthRefused, Code
 from mechamap_rt.interfaces import IAuthenticator, IPolicy
+from mechamap_rt.sessions.local import LocalStore
 from tests.fakes import Wire, make_connection
 
 
@@ -70,17 +71,18 @@ class Case(SynchronousTestCase):
 
     def build(self, events: int = 0, typing: int = 0, channel: int = 0) -> None:
         seconds = self.clock.seconds
+        rates = {"events": events, "typing": typing, "channel": channel}
+        store = LocalStore(Tally(Quota(rates=rates), seconds))
         commands = ClientCommands(
             node=self.node,
             policy=self.policy,
             authenticator=Tokens(),
             typing=self.typing,
-            channel_limit=Buckets(channel, seconds),
+            store=store,
             clock=seconds,
             extend=self.extended.append,
         )
-        buckets = {"events": Buckets(events, seconds), "typing": Buckets(typing, seconds)}
-        self.dispatcher = Dispatcher(commands.table(), buckets, seconds)
+        self.dispatcher = Dispatcher(commands.table(), store, seconds)
 
     def connect(self, ident: str = "a", user_id: int = 5) -> tuple[Connection, Wire]:
         connection, wire, _ = make_connection(self.clock, ident, user_id, turn=self.turn)

@@ -9,28 +9,41 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mechamap_rt.core import channels
-from mechamap_rt.core.publication import Publication
+from mechamap_rt.core.publication import DeliveryClass, Publication
 from mechamap_rt.interfaces import IBus, IReceiver
 
 
 @implementer(IReceiver)
 class Recorder:
-    """Remembers what a bus brought; claims ``subscribers`` of every resource."""
+    """Remembers what a bus brought; claims ``subscribers`` of every resource.
 
-    def __init__(self, subscribers: int = 0) -> None:
+    :ivar states: what the bus said about its state, in order.
+    """
+
+    def __init__(self, subscribers: int = 0, name: bytes = b"here") -> None:
         self.subscribers = subscribers
+        self.name = name
         self.got: list[tuple[str, str, str, bytes]] = []
+        self.states: list[bool] = []
 
     def on_publication(self, publication: Publication) -> int:
         self.got.append((publication.id, publication.channel.name, publication.event, publication.data))
         return self.subscribers
 
-    def subscriber_count(self, resource: str) -> int:
-        return self.subscribers
+    def on_question(self, question: str, body: bytes) -> bytes:
+        return self.name + b" " + question.encode() + b" " + body
+
+    def on_state(self, degraded: bool) -> None:
+        self.states.append(degraded)
+
+    def ids(self) -> list[str]:
+        return [got[0] for got in self.got]
 
 
-def publication(ident: str, name: str = "public.x", data: bytes = b"{}") -> Publication:
-    return Publication(ident, channels.parse(name), "event", data)
+def publication(
+    ident: str, name: str = "public.x", data: bytes = b"{}", delivery: DeliveryClass = DeliveryClass.DURABLE
+) -> Publication:
+    return Publication(ident, channels.parse(name), "event", data, delivery=delivery)
 
 
 class BusContract:
@@ -54,7 +67,7 @@ class BusContract:
 
     async def _hears_itself(self) -> None:
         bus, recorder = await self.start(subscribers=3)
-        bus.subscribe("x")
+        await bus.subscribe("x")
         count = await bus.publish(publication("n-1", "private-x", b'{"a":1}'))
         assert count == 3
         assert recorder.got == [("n-1", "private-x", "event", b'{"a":1}')]
@@ -64,18 +77,40 @@ class BusContract:
 
     async def _keeps_order(self) -> None:
         bus, recorder = await self.start()
-        bus.subscribe("public.x")
-        for number in range(100):
-            await bus.publish(publication(f"n-{number}"))
-        assert [got[0] for got in recorder.got] == [f"n-{number}" for number in range(100)]
+        await bus.subscribe("public.x")
+        waiting = [bus.publish(publication(f"n-{number}"), counted=number % 2 == 0) for number in range(100)]
+        for one in waiting:
+            await one
+        assert recorder.ids() == [f"n-{number}" for number in range(100)]
 
-    def test_subscribers_are_counted(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._counts())
+    def test_interest_may_be_said_again_and_given_up_without_having_been(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._repeats_interest())
 
-    async def _counts(self) -> None:
-        bus, _ = await self.start(subscribers=7)
-        bus.subscribe("public.x")
-        assert await bus.count("public.x") == 7
+    async def _repeats_interest(self) -> None:
+        bus, recorder = await self.start()
+        bus.unsubscribe("public.x")
+        for _ in range(3):
+            await bus.subscribe("public.x")
+        assert await bus.publish(publication("n-1")) == 1
+        bus.unsubscribe("public.x")
+        await bus.subscribe("public.x")
+        assert await bus.publish(publication("n-2")) == 1
+        assert recorder.ids() == ["n-1", "n-2"]
+
+    def test_a_question_is_answered_by_this_process_first(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._answers())
+
+    async def _answers(self) -> None:
+        bus, _ = await self.start()
+        assert await bus.ask("count", b"\xff") == [b"here count \xff"]
+
+    def test_a_started_bus_is_whole(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._is_whole())
+
+    async def _is_whole(self) -> None:
+        bus, recorder = await self.start()
+        assert not bus.degraded
+        assert recorder.states == []
 
     def test_a_stopped_bus_brings_nothing(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stops())

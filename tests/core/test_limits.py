@@ -1,6 +1,11 @@
-"""Token buckets and admission."""
+"""Token buckets, and the counts of several processes."""
 
-from mechamap_rt.core.limits import Admission, Buckets, Entry
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mechamap_rt.core.limits import Buckets, Quota, Tally
 from mechamap_rt.errors import Disconnect
 
 
@@ -49,42 +54,88 @@ def test_the_table_is_bounded_and_forgets_the_longest_unused() -> None:
     assert buckets.take(0) == 0.0
 
 
-def admission(**limits: int) -> Admission:
-    return Admission(**({"total": 0, "per_address": 0, "per_user": 0, "attempts": 0} | limits), clock=Time())
+def tally(**limits: int) -> Tally:
+    return Tally(Quota(**limits), Time())
 
 
-def test_transports_over_the_limit_of_an_address_are_told_then_refused() -> None:
-    guard = admission(per_address=2)
-    assert [guard.enter("a")[0] for _ in range(2)] == [Entry.ADMIT] * 2
-    told = [guard.enter("a") for _ in range(16)]
-    assert told == [(Entry.TELL, Disconnect.THROTTLED)] * 16
-    assert guard.enter("a") == (Entry.REFUSE, Disconnect.THROTTLED)
-    assert guard.enter("b")[0] is Entry.ADMIT
-    for _ in range(18):
-        guard.leave("a")
-    assert guard.enter("a")[0] is Entry.ADMIT
+def test_transports_over_the_limit_of_an_address_are_counted_too() -> None:
+    counts = tally(per_address=2)
+    assert [counts.enter("w", "a") for _ in range(4)] == [None, None, Disconnect.THROTTLED, Disconnect.THROTTLED]
+    assert counts.enter("w", "b") is None
+    for _ in range(3):
+        counts.leave("w", "a")
+    assert counts.enter("w", "a") is None
+    assert counts.transports == 3
 
 
-def test_the_total_is_over_all_addresses() -> None:
-    guard = admission(total=1)
-    assert guard.enter("a")[0] is Entry.ADMIT
-    assert guard.enter("b") == (Entry.TELL, Disconnect.GLOBAL_LIMIT)
+def test_the_total_is_over_all_addresses_and_processes() -> None:
+    counts = tally(total=1)
+    assert counts.enter("w", "a") is None
+    assert counts.enter("v", "b") is Disconnect.GLOBAL_LIMIT
 
 
-def test_connections_of_a_user() -> None:
-    guard = admission(per_user=2)
-    assert [guard.admit(5), guard.admit(5), guard.admit(5)] == [None, None, Disconnect.USER_LIMIT]
-    assert guard.admit(6) is None
-    guard.dismiss(5)
-    assert guard.admit(5) is None
-    assert guard.connections(5) == 2
+def test_connections_of_a_user_are_counted_over_all_processes() -> None:
+    counts = tally(per_user=2)
+    assert [counts.admit("w", 5), counts.admit("v", 5), counts.admit("w", 5)] == [None, None, Disconnect.USER_LIMIT]
+    assert counts.admit("w", 6) is None
+    counts.dismiss("v", 5)
+    assert counts.admit("w", 5) is None
+    assert counts.connections(5) == 2
 
 
 def test_attempts_of_a_user() -> None:
-    guard = admission(attempts=3)
+    counts = tally(attempts=3)
     for _ in range(3):
-        assert guard.admit(5) is None
-        guard.dismiss(5)
-    assert guard.admit(5) is Disconnect.THROTTLED
-    assert guard.admit(6) is None
-    assert guard.connections(5) == 0
+        assert counts.admit("w", 5) is None
+        counts.dismiss("w", 5)
+    assert counts.admit("w", 5) is Disconnect.THROTTLED
+    assert counts.admit("w", 6) is None
+    assert counts.connections(5) == 0
+
+
+def test_a_rate_is_of_one_key() -> None:
+    counts = Tally(Quota(rates={"events": 2}), Time())
+    assert [counts.take("events", 5) > 0 for _ in range(3)] == [False, False, True]
+    assert counts.take("events", 6) == 0.0
+    assert counts.take("no such limit", 5) == 0.0
+
+
+def test_a_dead_process_leaves_nothing_behind() -> None:
+    counts = tally(per_user=1, per_address=1)
+    counts.enter("w", "a")
+    counts.admit("w", 5)
+    counts.enter("v", "a")
+    counts.forget("w")
+    assert (counts.transports, counts.connections(5)) == (1, 0)
+    assert counts.admit("v", 5) is None
+    # what was the dead one's cannot be counted out twice
+    counts.dismiss("w", 5)
+    counts.leave("w", "a")
+    assert (counts.transports, counts.connections(5)) == (1, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from("wv"), st.integers(0, 4), st.sampled_from("ab"), st.integers(1, 3))))
+def test_counts_are_the_sum_of_what_the_living_have(steps: list[tuple[str, int, str, int]]) -> None:
+    counts = tally()
+    transports: Counter[tuple[str, str]] = Counter()
+    users: Counter[tuple[str, int]] = Counter()
+    for owner, what, address, user in steps:
+        if what == 0:
+            counts.enter(owner, address)
+            transports[owner, address] += 1
+        elif what == 1 and transports[owner, address]:
+            counts.leave(owner, address)
+            transports[owner, address] -= 1
+        elif what == 2:
+            counts.admit(owner, user)
+            users[owner, user] += 1
+        elif what == 3 and users[owner, user]:
+            counts.dismiss(owner, user)
+            users[owner, user] -= 1
+        elif what == 4:
+            counts.forget(owner)
+            transports = Counter({key: count for key, count in transports.items() if key[0] != owner})
+            users = Counter({key: count for key, count in users.items() if key[0] != owner})
+    assert counts.transports == sum(transports.values())
+    for user in (1, 2, 3):
+        assert counts.connections(user) == users["w", user] + users["v", user]

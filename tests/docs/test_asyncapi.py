@@ -118,7 +118,7 @@ def test_events_are_those_of_the_code() -> None:
         policy=nothing,
         authenticator=nothing,
         typing=nothing,
-        channel_limit=nothing,
+        store=nothing,
         clock=time.time,
         extend=print,
     )

@@ -231,6 +231,7 @@ def a_fault_of_the_server(stage: Stage) -> None:
         assert client.refused(type="subscribe", id=1, channel="thread.1") == Code.SERVER_ERROR
         assert client.answers(type="ping", id=2) == "pong"
         server.stop()
+        client.told("reconnect")
         assert client.ends() == Disconnect.RESTART.code
 
 

@@ -95,7 +95,7 @@ def test_client_events() -> None:
         policy=nothing,
         authenticator=nothing,
         typing=nothing,
-        channel_limit=nothing,
+        store=nothing,
         clock=time.time,
         extend=print,
     )

@@ -152,7 +152,7 @@ def test_a_start_that_fails_says_so_to_the_supervisor(server: Server, tmp_path: 
         [twistd, "-n", "--pidfile=", "mechamap"], cwd=tmp_path, env=environment, capture_output=True, timeout=20
     )
     assert done.returncode == 1
-    assert b"The server cannot start: Couldn't listen on 127.0.0.1" in done.stdout
+    assert b"The server cannot start: 127.0.0.1:%d: already in use" % server.port in done.stdout
     assert b"Traceback" not in done.stdout + done.stderr
 
 

@@ -57,6 +57,18 @@ def test_development_switches_are_refused_in_production(name: str, on: str, off:
     assert faulty(**{name: on}) == []
 
 
+def test_sockets_of_systemd_are_named_one_by_one_or_all_together() -> None:
+    assert faulty(LISTEN="systemd:a,systemd:1,tcp:127.0.0.1:0") == []
+    assert faulty(LISTEN="systemd,unix:/run/x") == []
+    assert faulty(LISTEN="systemd,systemd:a") == ["LISTEN"]
+
+
+def test_a_host_id_is_three_letters_or_digits() -> None:
+    assert faulty(HOST_ID="a7z") == []
+    for bad in ("ab", "abcd", "ABC", "a-b"):
+        assert faulty(HOST_ID=bad) == ["HOST_ID"]
+
+
 def test_nothing_is_said_about_the_mode_when_it_is_not_known() -> None:
     assert faulty(NODE_ENV="prodution", DISABLE_AUTH="1") == ["NODE_ENV"]
 
@@ -117,6 +129,26 @@ def test_database() -> None:
     assert faulty(DB_HOST="not a host", DB_READ_HOST="a") == ["DB_HOST"]
 
 
+def test_redis(tmp_path: Path) -> None:
+    there, missing = tmp_path / "redis.pem", str(tmp_path / "missing.pem")
+    there.touch()
+    assert faulty(REDIS_HOST="redis", REDIS_USERNAME="rt") == ["REDIS_PASSWORD"]
+    assert faulty(REDIS_HOST="redis", REDIS_USERNAME="rt", REDIS_PASSWORD="x") == []
+    assert faulty(REDIS_SENTINELS="a:1", REDIS_CLUSTER_NODES="b:1") == ["REDIS_SENTINELS"]
+    tls = {"REDIS_HOST": "redis", "REDIS_TLS": "true"}
+    assert faulty(**tls) == []
+    assert faulty(**tls, REDIS_TLS_CA=missing) == ["REDIS_TLS_CA"]
+    assert faulty(**tls, REDIS_TLS_CERT=str(there)) == ["REDIS_TLS_KEY"]
+    assert faulty(**tls, REDIS_TLS_KEY=str(there)) == ["REDIS_TLS_CERT"]
+    assert faulty(**tls, REDIS_TLS_CERT=str(there), REDIS_TLS_KEY=missing) == ["REDIS_TLS_KEY"]
+    assert faulty(REDIS_TIMEOUT="50") == ["REDIS_TIMEOUT"]
+    redis = load(
+        {"REDIS_SENTINELS": "a:1,b:2", "REDIS_TIMEOUT": "1500", "REDIS_BUFFER_SIZE": "1m"}, None
+    ).settings.redis
+    assert redis.configured
+    assert (redis.sentinels, redis.timeout, redis.buffer_size) == ((("a", 1), ("b", 2)), 1.5, 1024 * 1024)
+
+
 def test_the_site_is_needed_to_ask_it() -> None:
     assert faulty(AUTH_BACKEND="laravel", CHANNEL_AUTH="laravel") == ["AUTH_BACKEND", "CHANNEL_AUTH"]
     assert faulty(AUTH_BACKEND="laravel", LARAVEL_API_URL="https://mechamap.com") == []
@@ -132,10 +164,15 @@ def test_cors() -> None:
     ("environ", "first"),
     [
         ({"CLUSTER_WORKERS": "3"}, ["CLUSTER_WORKERS"]),
+        ({"LISTEN": "systemd", "PORT": "3000"}, ["HOST"]),
+        ({"LISTEN": "systemd"}, []),
         ({"CLUSTER_WORKERS": "3", "CLUSTER_ENABLED": "true"}, []),
         ({"REDIS_ADAPTER_ENABLED": "true"}, ["REDIS_ADAPTER_ENABLED"]),
         ({"REDIS_ADAPTER_ENABLED": "true", "REDIS_HOST": "redis"}, []),
         ({"REDIS_CLUSTER_NODES": "a:1", "REDIS_DB": "1"}, ["REDIS_DB"]),
+        ({"REDIS_ADAPTER_ENABLED": "true", "REDIS_SENTINELS": "a:1"}, []),
+        ({"REDIS_TLS_CA": "/ca.pem", "REDIS_TLS_KEY": "/key.pem"}, ["REDIS_TLS_CA", "REDIS_TLS_KEY"]),
+        ({"REDIS_HOST": "redis", "REDIS_SENTINEL_PASSWORD": "x"}, ["REDIS_SENTINEL_PASSWORD"]),
         ({"LARAVEL_BROADCAST_ALLOW_FROM": "0.0.0.0/0"}, ["LARAVEL_BROADCAST_ALLOW_FROM"]),
     ],
 )

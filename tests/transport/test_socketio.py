@@ -15,10 +15,11 @@ from mechamap_rt.bus.memory import MemoryBus
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Dispatcher
 from mechamap_rt.commands.typing import Typing
-from mechamap_rt.core.limits import Admission, Buckets
+from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.outbox import SocketOutbox, Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.sessions.local import LocalStore
 from mechamap_rt.transport.handshake import Credentials
 from mechamap_rt.transport.lobby import Lobby
 from mechamap_rt.transport.socketio import MAX_AWAITED, MAX_REFUSALS, SocketIOClient
@@ -66,22 +67,28 @@ class Case(SynchronousTestCase):
         self.node = Node(MemoryBus(), "n")
         self.node.start()
         wheel = Wheel(self.clock)
-        self.admission = Admission(total=0, per_address=0, per_user=2, attempts=0, clock=self.clock.seconds)
+        self.tally = Tally(Quota(per_user=2), self.clock.seconds)
+        store = LocalStore(self.tally)
         self.lobby = Lobby(
             node=self.node,
-            dispatcher=Dispatcher({}, {"events": Buckets(0, self.clock.seconds)}, self.clock.seconds),
+            dispatcher=Dispatcher({}, store, self.clock.seconds),
             authenticator=ClaimsAuthenticator(JWTVerifier(SECRET, "HS256")),
-            admission=self.admission,
+            store=store,
             typing=Typing(self.node, wheel, self.clock.seconds),
             wheel=wheel,
             clock=self.clock.seconds,
         )
         self.engine, self.client = self.make()
 
-    def make(self, query: str | None = None, over: Disconnect | None = None) -> tuple[FakeEngine, SocketIOClient]:
+    def make(self, query: str | None = None) -> tuple[FakeEngine, SocketIOClient]:
         engine = FakeEngine(self.clock, self.revision)
         client = SocketIOClient(
-            self.lobby, engine, "127.0.0.1", Credentials(None, query), frozenset(("/", "/admin")), 1000, over
+            self.lobby,
+            engine,
+            self.lobby.enter("127.0.0.1"),
+            Credentials(None, query),
+            frozenset(("/", "/admin")),
+            1000,
         )
         return engine, client
 
@@ -99,7 +106,7 @@ class ConnectTests(Case):
         self.client.receive(b"1/admin,")
         self.assertEqual(self.node.connections_of(5), (first,))
         self.client.leave()
-        self.assertEqual((self.node.connection_count(), self.admission.connections(5)), (0, 0))
+        self.assertEqual((self.node.connection_count(), self.tally.connections(5)), (0, 0))
 
     def test_an_unknown_namespace_is_refused_and_the_others_live(self) -> None:
         self.client.receive(b'0/nope,{"token":"x"}')
@@ -114,7 +121,8 @@ class ConnectTests(Case):
         self.assertEqual(self.engine.finished, [Disconnect.AUTH_FAILED])
 
     def test_who_is_over_a_limit_is_told_and_sent_away(self) -> None:
-        self.engine, self.client = self.make(over=Disconnect.GLOBAL_LIMIT)
+        self.tally.change(Quota(total=1))
+        self.engine, self.client = self.make()
         self.connect()
         sid = json.loads(self.engine.sent[0][1:])["sid"]
         self.assertTrue(sid)

@@ -1,0 +1,136 @@
+"""Questions about clients, asked of every process of the cluster: who is connected, who is subscribed, out with them.
+
+Each process answers from its own tables, with bounds; what is counted by user or channel is merged by who asked, so
+that a user on two processes is one user.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+from mechamap_rt.bus.node import Node
+from mechamap_rt.core.connection import Connection
+from mechamap_rt.errors import Disconnect
+
+#: Channels, and users, that one process names in one answer.
+MAX_CHANNELS: Final = 50_000
+MAX_USERS: Final = 500_000
+#: Subscribers of one channel that are listed by name.
+MAX_NAMED: Final = 100
+#: Connections that are listed.
+MAX_LISTED: Final = 1_000
+
+
+class Census:
+    """Answers for this process, and asks all of them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        node.answer("figures", self._figures)
+        node.answer("connections", self._connections)
+        node.answer("channel", self._channel)
+        node.answer("channels", self._channels)
+        node.answer("disconnect", self._disconnect)
+
+    # asking
+
+    async def figures(self) -> dict[str, int]:
+        """``connections`` and ``users``, of the whole cluster."""
+        answers = await self._node.ask("figures", None)
+        users = {user for answer in answers for user in answer["users"]}
+        return {"connections": sum(answer["connections"] for answer in answers), "users": len(users)}
+
+    async def connections(self, user_id: int | None = None, limit: int = 100) -> dict[str, Any]:
+        """``total``, ``users``, and ``connections``: the oldest ``limit`` of them, of one user or of all."""
+        limit = max(0, min(limit, MAX_LISTED))
+        answers = await self._node.ask("connections", (user_id, limit))
+        rows = [row for answer in answers for row in answer["connections"]]
+        rows.sort(key=lambda row: row["since"])
+        return {
+            "total": sum(answer["total"] for answer in answers),
+            "users": len({user for answer in answers for user in answer["users"]}),
+            "connections": rows[:limit],
+        }
+
+    async def channel(self, resource: str) -> dict[str, Any]:
+        """``count`` of subscriptions, ``users``, and ``subscribers``: some of them by name."""
+        answers = await self._node.ask("channel", resource)
+        held: Counter[int] = Counter()
+        names: dict[int, str] = {}
+        for answer in answers:
+            held.update(dict(answer["users"]))
+            names |= dict(answer["names"])
+        listed = [{"userId": user, "name": names[user], "connections": held[user]} for user in sorted(names)]
+        return {
+            "count": sum(answer["count"] for answer in answers),
+            "users": len(held),
+            "subscribers": listed[:MAX_NAMED],
+        }
+
+    async def channels(self, match: str | None = None) -> Counter[str]:
+        """Subscribers of every resource whose name contains ``match``."""
+        sizes: Counter[str] = Counter()
+        for answer in await self._node.ask("channels", match):
+            sizes.update(dict(answer))
+        return sizes
+
+    async def disconnect(self, user_id: int) -> int:
+        """End every connection of a user, wherever it is; how many there were."""
+        return sum(await self._node.ask("disconnect", user_id))
+
+    # answering
+
+    def _figures(self, asked: None) -> dict[str, Any]:
+        return {"connections": self._node.connection_count(), "users": _some(self._node.users(), MAX_USERS)}
+
+    def _connections(self, asked: tuple[int | None, int]) -> dict[str, Any]:
+        user_id, limit = asked
+        node = self._node
+        if user_id is not None:
+            found = node.connections_of(user_id)
+            users = [user_id] if found else []
+            return {"total": len(found), "users": users, "connections": [self._row(each) for each in found[:limit]]}
+        rows = [self._row(connection) for connection in _some(node.connections(), limit)]
+        return {"total": node.connection_count(), "users": _some(node.users(), MAX_USERS), "connections": rows}
+
+    def _row(self, connection: Connection) -> dict[str, Any]:
+        identity = connection.identity
+        return {
+            "id": connection.id,
+            "user": identity.user_id,
+            "name": identity.name,
+            "role": identity.role,
+            "worker": self._node.name,
+            "protocol": connection.encoder.protocol,
+            "transport": connection.outbox.transport_name,
+            "address": connection.address,
+            "since": connection.since,
+            "channels": len(connection.subscriptions),
+        }
+
+    def _channel(self, resource: str) -> dict[str, Any]:
+        held: Counter[int] = Counter()
+        names: dict[int, str] = {}
+        for connection in self._node.hub.subscribers(resource):
+            identity = connection.identity
+            held[identity.user_id] += 1
+            if len(names) < MAX_NAMED:
+                names[identity.user_id] = identity.name
+        return {"count": sum(held.values()), "users": _some(held.items(), MAX_USERS), "names": list(names.items())}
+
+    def _channels(self, match: str | None) -> list[tuple[str, int]]:
+        sizes = self._node.hub.sizes()
+        return _some((size for size in sizes if match is None or match in size[0]), MAX_CHANNELS)
+
+    def _disconnect(self, user_id: int) -> int:
+        connections = self._node.connections_of(user_id)
+        for connection in connections:
+            connection.close(Disconnect.FORCED)
+        return len(connections)
+
+
+def _some(items: Iterable[Any], most: int) -> list[Any]:
+    """The first ones, at most so many."""
+    return [item for item, _ in zip(items, range(most), strict=False)]

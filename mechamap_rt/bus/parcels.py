@@ -1,0 +1,60 @@
+"""Publications as bytes, for their way between processes: one MessagePack array."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from mechamap_rt.core import channels
+from mechamap_rt.core.publication import DeliveryClass, Publication
+
+
+class Parcel(msgspec.Struct, array_like=True, gc=False):
+    """What is written of a publication; ``delivery`` is the number of its class."""
+
+    id: str
+    channel: str
+    event: str
+    data: bytes
+    delivery: int
+    key: str
+    sender: str
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Parcel)
+
+
+def pack(publication: Publication) -> bytes:
+    return _encoder.encode(
+        (
+            publication.id,
+            publication.channel.name,
+            publication.event,
+            publication.data,
+            int(publication.delivery),
+            publication.key,
+            publication.sender,
+        )
+    )
+
+
+def unpack(packed: bytes | memoryview) -> Publication:
+    """The publication that :func:`pack` was given.
+
+    :raises ValueError: these bytes are none (another version's, or a stranger's).
+    """
+    try:
+        parcel = _decoder.decode(packed)
+        return Publication.restored(
+            parcel.id,
+            channels.parse(parcel.channel),
+            parcel.event,
+            parcel.data,
+            DeliveryClass(parcel.delivery),
+            parcel.key,
+            parcel.sender,
+        )
+    except (msgspec.MsgspecError, channels.InvalidChannel) as error:
+        raise ValueError(f"not a publication: {error}") from None

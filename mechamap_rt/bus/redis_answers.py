@@ -1,0 +1,119 @@
+"""Answers between processes: those waited for, and those given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from mechamap_rt.bus.redis_messages import Answer
+from mechamap_rt.interfaces import IReactor
+
+#: Seconds for which answers to the same process are held back, to go together.
+HOLD: Final = 0.001
+
+T = TypeVar("T")
+
+
+class _Gathering(Generic[T]):
+    __slots__ = ("answered", "deadline", "done", "expected", "values")
+
+    def __init__(self, deadline: float) -> None:
+        self.done: Deferred[list[T]] = Deferred()
+        self.values: list[T] = []
+        self.answered = 0
+        self.expected = -1
+        self.deadline = deadline
+
+
+class Gatherings(Generic[T]):
+    """What is waited for, each until all have answered or the time is over.
+
+    :param limit: seconds; the same for all, so that the oldest is always the next to end.
+    """
+
+    def __init__(self, reactor: IReactor, limit: float) -> None:
+        self._reactor = reactor
+        self._limit = limit
+        self._open: dict[int, _Gathering[T]] = {}
+        self._timer: IDelayedCall | None = None
+
+    def open(self, serial: int) -> Deferred[list[T]]:
+        """Fires with the answers that came, without those that had nothing to add."""
+        gathering = self._open[serial] = _Gathering(self._reactor.seconds() + self._limit)
+        if self._timer is None:
+            self._timer = self._reactor.callLater(self._limit, self._expire)
+        return gathering.done
+
+    def expect(self, serial: int, number: int) -> None:
+        """So many will answer; answers may have come before this is known."""
+        gathering = self._open.get(serial)
+        if gathering is not None:
+            gathering.expected = number
+            if gathering.answered >= number:
+                self._end(serial)
+
+    def answer(self, serial: int, value: Any) -> None:
+        gathering = self._open.get(serial)
+        if gathering is not None:
+            gathering.answered += 1
+            if value is not None:
+                gathering.values.append(value)
+            if 0 <= gathering.expected <= gathering.answered:
+                self._end(serial)
+
+    def end_all(self) -> None:
+        """Nobody will answer any more."""
+        for serial in tuple(self._open):
+            self._end(serial)
+
+    def _end(self, serial: int) -> None:
+        gathering = self._open.pop(serial)
+        if not self._open and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        gathering.done.callback(gathering.values)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._reactor.seconds()
+        for serial in [serial for serial, one in self._open.items() if one.deadline <= now]:
+            # an earlier one's callback may have ended it
+            if serial in self._open:
+                self._end(serial)
+        if self._open and self._timer is None:
+            oldest = next(iter(self._open.values()))
+            self._timer = self._reactor.callLater(max(oldest.deadline - now, 0.001), self._expire)
+
+
+class Replies:
+    """Answers that this process gives, sent together.
+
+    :param send: sends the answers to one process, by its id.
+    """
+
+    def __init__(self, reactor: IReactor, send: Callable[[str, list[tuple[int, Answer]]], object]) -> None:
+        self._reactor = reactor
+        self._send = send
+        self._held: dict[str, list[tuple[int, Answer]]] = {}
+        self._timer: IDelayedCall | None = None
+
+    def add(self, node: str, serial: int, value: Answer) -> None:
+        self._held.setdefault(node, []).append((serial, value))
+        if self._timer is None:
+            self._timer = self._reactor.callLater(HOLD, self._flush)
+
+    def drop(self) -> None:
+        """There is no way to send them."""
+        self._held = {}
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _flush(self) -> None:
+        self._timer = None
+        held, self._held = self._held, {}
+        for node, answers in held.items():
+            self._send(node, answers)

@@ -1,0 +1,80 @@
+"""The place of a process in the cluster: its name, and by what it is joined with the others."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from mechamap_rt.bus.memory import MemoryBus
+from mechamap_rt.bus.relay import RelayBus
+from mechamap_rt.core.limits import Quota, Tally
+from mechamap_rt.core.publication import base36
+from mechamap_rt.interfaces import IBus, ISessionStore
+from mechamap_rt.sessions.local import LocalStore
+from mechamap_rt.settings import Settings
+from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.scoreboard import FairShare
+
+#: Characters of a host's name, and of a worker's number behind it.
+HOST_LENGTH: Final = 3
+NUMBER_LENGTH: Final = 3
+
+
+def host_name(settings: Settings) -> str:
+    """The configured name of this host, or one made up."""
+    return settings.cluster.host_id or base36(36**HOST_LENGTH + secrets.randbelow(36**HOST_LENGTH))[1:]
+
+
+def process_name(host: str, number: int) -> str:
+    """The name of the worker ``number``: the first characters of the ids of its sessions."""
+    return host + base36(36**NUMBER_LENGTH + number % 36**NUMBER_LENGTH)[1:]
+
+
+def quota(settings: Settings) -> Quota:
+    """The limits on people."""
+    limits = settings.limits
+    return Quota(
+        total=limits.max_connections,
+        per_address=limits.max_connections_per_ip,
+        per_user=limits.max_connections_per_user,
+        attempts=limits.connection_attempts_per_minute,
+        rates={
+            "events": limits.client_events_per_minute,
+            "typing": limits.typing_events_per_minute,
+            "channel": limits.channel_publications_per_minute,
+        },
+    )
+
+
+@dataclass(slots=True)
+class Place:
+    """Where in the cluster a process is.
+
+    :ivar name: distinguishes it from every other process of every host; 6 characters, the first 3 are the host's.
+    :ivar relay: the streams to the other processes of the host, if there can be any.
+    :ivar sockets: listening sockets, bound.
+    :ivar share: keeps the processes of the host from accepting more than their share.
+    """
+
+    name: str
+    bus: IBus
+    store: ISessionStore
+    relay: RelayBus | None = None
+    sockets: list[Bound] = field(default_factory=list)
+    share: FairShare | None = None
+
+
+def joined(reactor: IReactorTime, settings: Settings, local: IBus, name: str) -> IBus:
+    """The bus of a host, joined with other hosts where there is a Redis."""
+    return local
+
+
+def alone(reactor: IReactorTime, settings: Settings) -> Place:
+    """The place of a process that has its host for itself."""
+    name = process_name(host_name(settings), 1)
+    return Place(
+        name, joined(reactor, settings, MemoryBus(), name), LocalStore(Tally(quota(settings), reactor.seconds))
+    )

@@ -1,0 +1,279 @@
+"""A worker, as the master sees it: its process, its streams, its state, its words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.interfaces import IReactorProcess, IReactorSocket, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger, LogLevel
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from mechamap_rt.bus.link import Link, OneLink
+from mechamap_rt.process.orders import Beat, Hello
+from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.scoreboard import Scoreboard, Slot
+
+_log = Logger()
+
+T = TypeVar("T")
+
+MANDATE: Final = "MECHAMAP_WORKER"
+DUMP_SIGNAL: Final = signal.SIGUSR2
+#: The first descriptor of a worker that is not standard input, output or errors.
+_FIRST: Final = 3
+#: Bytes of a line that a worker writes before it ends.
+_MAX_LINE: Final = 64 * 1024
+
+
+class IProcessReactor(IReactorProcess, IReactorSocket, IReactorTime):
+    """What the master needs of its reactor."""
+
+
+class State(StrEnum):
+    """What a worker is doing. ``HUNG`` is a worker that is about to be killed, for whatever reason."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    HUNG = "hung"
+    ENDED = "ended"
+
+
+class Child(ProcessProtocol):
+    """One worker's process.
+
+    :param number: ever increasing.
+    :param name: of the process, in the cluster.
+    :param generation: of code and configuration.
+    :param ended: called once, when the process has ended.
+
+    :ivar figures: what it last said of itself.
+    :ivar beat_at: when that was.
+    :ivar met: is it, or is it about to be, joined with the others?
+    :ivar hello: fires when it waits to be joined; fails when it ends before that.
+    :ivar gone: fires when its process has ended.
+    """
+
+    def __init__(
+        self,
+        reactor: IProcessReactor,
+        number: int,
+        name: str,
+        generation: int,
+        slot: Slot,
+        ended: Callable[[Child], object],
+    ) -> None:
+        self._reactor = reactor
+        self.number = number
+        self.name = name
+        self.generation = generation
+        self.slot = slot
+        self._ended = ended
+        self.state = State.STARTING
+        self.started_at = self.beat_at = reactor.seconds()
+        self.figures: dict[str, Any] = {}
+        self.met = False
+        self.hello: Deferred[None] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+        self.orders = _Orders(self)
+        self.pid = 0
+        #: Shall nobody take its place? And in what way it ended, in words.
+        self.retiring = False
+        self.how = ""
+        self._words = b""
+
+    def spawn(self, environ: Mapping[str, str], sockets: Sequence[Bound], board: Scoreboard, store: Link) -> None:
+        """Start the process.
+
+        :param store: answers what it asks of the session store.
+        """
+        control, its_control = socket.socketpair()
+        counting, its_counting = socket.socketpair()
+        given = [its_control.fileno(), its_counting.fileno(), board.fd, *(each.socket.fileno() for each in sockets)]
+        mandate = {
+            "name": self.name,
+            "slot": self.slot.number,
+            "control": _FIRST,
+            "store": _FIRST + 1,
+            "board": _FIRST + 2,
+            "sockets": [(_FIRST + 3 + place, bound.url) for place, bound in enumerate(sockets)],
+        }
+        self._adopt(control, self.orders)
+        self._adopt(counting, store)
+        descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
+        process: Any = self._reactor.spawnProcess(
+            self,
+            sys.executable,
+            [sys.executable, "-m", "mechamap_rt.process.worker"],
+            env={**environ, MANDATE: msgspec.json.encode(mandate).decode()},
+            childFDs=descriptors | {_FIRST + place: descriptor for place, descriptor in enumerate(given)},
+        )
+        its_control.close()
+        its_counting.close()
+        self.pid = process.pid
+
+    def _adopt(self, end: socket.socket, protocol: Any) -> None:
+        end.setblocking(False)
+        factory: Any = OneLink(protocol)
+        self._reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, factory)
+        end.close()
+
+    @property
+    def alive(self) -> bool:
+        return self.state is not State.ENDED
+
+    @property
+    def uptime(self) -> float:
+        return self._reactor.seconds() - self.started_at
+
+    def beat(self, figures: dict[str, Any]) -> None:
+        self.figures = figures
+        self.beat_at = self._reactor.seconds()
+
+    def describe(self) -> dict[str, Any]:
+        """What an operator sees of it."""
+        names = ("connections", "users", "subscriptions", "published", "delivered", "rss", "cpu", "descriptors")
+        figures = {name: self.figures.get(name, 0) for name in names}
+        lag = round(self.figures.get("lag", 0.0) * 1000, 1)
+        return {
+            "worker": self.number,
+            "node": self.name,
+            "pid": self.pid,
+            "state": self.state.value,
+            "uptime": round(self.uptime, 1),
+            "generation": self.generation,
+            "degraded": bool(self.figures.get("degraded")),
+            **figures,
+            "lag": lag,
+        }
+
+    # ending it
+
+    def send(self, number: int) -> None:
+        """Send a signal, if there still is a process."""
+        transport: Any = self.transport
+        with contextlib.suppress(ProcessExitedAlready):
+            transport.signalProcess(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.alive:
+            self.state = State.HUNG
+            self.send(signal.SIGKILL)
+
+    def dump(self) -> None:
+        """Have it write where each of its threads is, then end it."""
+        self.state = State.HUNG
+        self.send(DUMP_SIGNAL)
+        self._reactor.callLater(0.5, self.kill)
+
+    # what the process says
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        *lines, self._words = (self._words + data).split(b"\n")
+        for line in lines:
+            self._log_line(line)
+        if len(self._words) > _MAX_LINE:
+            self._log_line(self._words)
+            self._words = b""
+
+    def _log_line(self, line: bytes) -> None:
+        level, namespace, text = LogLevel.info, "worker", line.decode("utf-8", "backslashreplace")
+        if line.startswith(b"["):
+            try:
+                name, namespace, text = msgspec.json.decode(line, type=tuple[str, str, str])
+                level = LogLevel.lookupByName(name)
+            except (msgspec.MsgspecError, ValueError):
+                pass
+        if text.strip():
+            Logger(namespace).emit(level, "[worker {worker}] {text}", worker=self.number, text=text)
+
+    def processEnded(self, reason: Failure) -> None:
+        if self._words:
+            self._log_line(self._words)
+        self.state = State.ENDED
+        self.how = how(reason)
+        if not self.hello.called:
+            self.hello.errback(RuntimeError(f"worker {self.number} ended before it was ready"))
+        self._ended(self)
+        self.gone.callback(None)
+
+
+class _Orders(amp.AMP):
+    """The stream of orders, seen from the master."""
+
+    def __init__(self, child: Child) -> None:
+        super().__init__()
+        self._child = child
+
+    @Hello.responder
+    def hello(self, version: str) -> dict[str, Any]:
+        child = self._child
+        child.beat_at = child._reactor.seconds()
+        if not child.hello.called:
+            child.hello.callback(None)
+        return {}
+
+    @Beat.responder
+    def beat(self, figures: bytes) -> dict[str, Any]:
+        self._child.beat(msgspec.json.decode(figures))
+        return {}
+
+
+def how(reason: Failure) -> str:
+    """How a process ended, in words."""
+    if reason.check(ProcessDone):
+        return "ended"
+    value: Any = reason.value
+    if value.signal is not None:
+        return f"was ended by {signal.Signals(value.signal).name}"
+    return f"ended with status {value.exitCode}"
+
+
+def within(reactor: IReactorTime, limit: float, waited: Deferred[T]) -> Deferred[T]:
+    """``waited``, which fails with ``TimeoutError`` after ``limit`` seconds; what it waited for goes on."""
+    clock: Any = reactor
+    shield: Deferred[T] = Deferred()
+
+    def give_up() -> None:
+        if not shield.called:
+            shield.errback(TimeoutError("no answer in time"))
+
+    late = clock.callLater(limit, give_up)
+
+    def pass_on(result: Any) -> None:
+        if late.active():
+            late.cancel()
+        if not shield.called:
+            shield.callback(result)
+
+    waited.addBoth(pass_on)
+    return shield
+
+
+def pair() -> tuple[int, int]:
+    """The two ends of a stream."""
+    one, other = socket.socketpair()
+    return one.detach(), other.detach()
+
+
+def closing(order: Deferred[Any], descriptor: int) -> Deferred[Any]:
+    """Close a descriptor that was sent along with an order, once it has been."""
+
+    def close(result: Any) -> Any:
+        os.close(descriptor)
+        return result
+
+    return order.addBoth(close)

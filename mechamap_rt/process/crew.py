@@ -1,0 +1,285 @@
+"""The workers of a host: started, joined with each other, watched, replaced.
+
+There are as many as are wanted, of the newest generation of code and configuration; older ones are on their way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mechamap_rt.core.limits import Tally
+from mechamap_rt.place import process_name
+from mechamap_rt.process.backoff import CrashLoop
+from mechamap_rt.process.child import Child, IProcessReactor, State, closing, pair, within
+from mechamap_rt.process.orders import Accept, Drain, Meet, Stop
+from mechamap_rt.sessions.host import Teller
+from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.scoreboard import Scoreboard
+
+_log = Logger()
+
+#: Seconds in which a worker must have come up.
+START_LIMIT: Final = 30.0
+#: Seconds in which the others must have met a new worker; one that hangs meets it when it comes to.
+MEET_LIMIT: Final = 3.0
+#: Seconds that a worker may take beyond the time it was given to let its clients go.
+END_LIMIT: Final = 8.0
+#: Seconds in which every worker must have ended when the server stops; then it is ended.
+STOP_LIMIT: Final = 4.2
+#: How many times MEMORY_LIMIT a worker may have before it is killed.
+TOO_MUCH: Final = 1.5
+
+Progress = Callable[[str], object]
+
+
+class Crew:
+    """The workers.
+
+    :param host: the host's name.
+    :param environ: of the workers.
+    :param sockets: on which they accept.
+    :param alert: told ``(name, message)``; a message of ``None`` is the all-clear.
+
+    :ivar wanted: how many there shall be.
+    :ivar restarts: workers that were replaced without having been asked to end.
+    """
+
+    def __init__(
+        self,
+        reactor: IProcessReactor,
+        host: str,
+        tally: Tally,
+        sockets: Sequence[Bound],
+        alert: Callable[[str, str | None], object],
+    ) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._tally = tally
+        self._sockets = sockets
+        self._alert = alert
+        self._board = Scoreboard.create()
+        self._numbers = count(1)
+        self._crash_loop = CrashLoop(reactor.seconds)
+        self._stopping = False
+        self.environ: Mapping[str, str] = {}
+        self.generation = 1
+        self.workers: dict[int, Child] = {}
+        self.wanted = 0
+        self.restarts = 0
+        self.hung_after = 5.0
+        self.memory_limit = 0
+
+    # who is there
+
+    def serving(self) -> list[Child]:
+        """The workers that take clients, the least busy first."""
+        ready = [child for child in self.workers.values() if child.state is State.READY]
+        return sorted(ready, key=lambda child: child.figures.get("lag", 0.0))
+
+    def current(self) -> list[Child]:
+        """The workers that count: of this generation, there or on their way."""
+        return [
+            child
+            for child in self.workers.values()
+            if child.generation == self.generation and child.state in (State.STARTING, State.READY)
+        ]
+
+    # starting
+
+    async def start(self, generation: int | None = None) -> Child:
+        """A new worker, joined with the others, that takes clients.
+
+        :raises RuntimeError: it did not come up.
+        """
+        number = next(self._numbers)
+        name = process_name(self._host, number)
+        child = Child(
+            self._reactor,
+            number,
+            name,
+            self.generation if generation is None else generation,
+            self._board.slot(self._free_slot()),
+            self._ended,
+        )
+        self.workers[number] = child
+        child.spawn(self.environ, self._sockets, self._board, Teller(self._tally, name).link())
+        try:
+            await within(self._reactor, START_LIMIT, child.hello)
+            await self._introduce(child)
+            await within(self._reactor, START_LIMIT, child.orders.callRemote(Accept))
+        except Exception as error:
+            child.kill()
+            raise RuntimeError(f"Worker {number} did not come up: {error}") from None
+        if child.state is State.STARTING:
+            child.state = State.READY
+            _log.info("Worker {worker} ({pid}) takes clients", worker=number, pid=child.pid)
+        return child
+
+    def _free_slot(self) -> int:
+        taken = {child.slot.number for child in self.workers.values()}
+        return next(number for number in range(self._board.slots) if number not in taken)
+
+    async def _introduce(self, child: Child) -> None:
+        """Give it a stream to each of the others; from then on it hears what they publish."""
+        others = [other for other in self.workers.values() if other.met and other.alive]
+        child.met = True
+        meetings: list[Deferred[Any]] = []
+        for other in others:
+            ours, theirs = pair()
+            meetings.append(self._meet(child, other.name, ours))
+            meetings.append(self._meet(other, child.name, theirs))
+        await gatherResults(meetings, consumeErrors=True)
+
+    def _meet(self, child: Child, name: str, stream: int) -> Deferred[Any]:
+        meeting = closing(child.orders.callRemote(Meet, name=name, stream=stream), stream)
+        return within(self._reactor, MEET_LIMIT, meeting).addErrback(lambda _: None)
+
+    async def fill(self) -> None:
+        """Start as many as are missing."""
+        missing = self.wanted - len(self.current())
+        if missing > 0:
+            await gatherResults([Deferred.fromCoroutine(self.start()) for _ in range(missing)], consumeErrors=True)
+
+    # ending
+
+    async def retire(self, child: Child, seconds: float) -> int:
+        """Have a worker let its clients go over ``seconds``, and end; how many clients it let go."""
+        child.retiring = True
+        if child.state is State.STARTING:
+            child.kill()
+            await _also(child.gone)
+            return 0
+        child.state = State.DRAINING
+        dismissed = 0
+        try:
+            drained = child.orders.callRemote(Drain, seconds=seconds)
+            dismissed = (await within(self._reactor, seconds * 2 + END_LIMIT, drained))["dismissed"]
+            await within(self._reactor, END_LIMIT, _also(child.gone))
+        except Exception as error:
+            if child.alive:
+                _log.warn("Worker {worker} did not end: {reason}", worker=child.number, reason=str(error))
+                child.kill()
+                await _also(child.gone)
+        return dismissed
+
+    async def replace(self, child: Child, seconds: float) -> tuple[Child, int]:
+        """Start another in a worker's place, and retire it."""
+        another = await self.start()
+        return another, await self.retire(child, seconds)
+
+    async def renew(self, environ: Mapping[str, str], wanted: int, seconds: float, say: Progress) -> dict[str, Any]:
+        """Replace everybody: the new ones are ready before the old ones are let go.
+
+        :raises RuntimeError: the new ones did not come up; the old ones go on.
+        """
+        before, self.environ = self.environ, environ
+        old = [child for child in self.workers.values() if child.state in (State.STARTING, State.READY)]
+        generation = self.generation + 1
+        say(f"Starting {wanted} new workers")
+        starting = [Deferred.fromCoroutine(self.start(generation)) for _ in range(wanted)]
+        try:
+            new = await gatherResults(starting, consumeErrors=True)
+        except Exception as error:
+            self.environ = before
+            failed: Any = error
+            for child in self.workers.values():
+                if child.generation == generation:
+                    child.kill()
+            raise RuntimeError(str(getattr(failed, "subFailure", failed).value)) from None
+        self.generation, self.wanted = generation, wanted
+        say("The new workers take clients; the old ones let theirs go")
+        gone = await gatherResults(
+            [Deferred.fromCoroutine(self.retire(child, seconds)) for child in old if child.alive], consumeErrors=True
+        )
+        return {
+            "old": [child.number for child in old],
+            "new": [child.number for child in new],
+            "dismissed": sum(gone),
+        }
+
+    async def stop(self) -> None:
+        """End everybody."""
+        self._stopping = True
+        there = [child for child in self.workers.values() if child.alive]
+        for child in there:
+            child.orders.callRemote(Stop)
+        everybody = gatherResults([_also(child.gone) for child in there])
+        try:
+            await within(self._reactor, STOP_LIMIT, everybody)
+        except TimeoutError:
+            for child in there:
+                child.kill()
+            await gatherResults([_also(child.gone) for child in there])
+
+    # watching
+
+    def _ended(self, child: Child) -> None:
+        del self.workers[child.number]
+        child.slot.clear()
+        if self._stopping or child.generation != self.generation or child.retiring:
+            return
+        self.restarts += 1
+        delay = self._crash_loop.died(child.uptime)
+        if self._crash_loop.looping:
+            self._alert("crash_loop", f"Workers end by themselves; the next is started in {delay:g} s")
+        _log.error(
+            "Worker {worker} ({pid}) {how}; another is started in {delay:g} s",
+            worker=child.number,
+            pid=child.pid,
+            how=child.how,
+            delay=delay,
+        )
+        self._reactor.callLater(delay, self._refill)
+
+    def _refill(self) -> None:
+        if not self._stopping:
+            filling = Deferred.fromCoroutine(self.fill())
+            filling.addErrback(_not_filled)
+
+    def check(self) -> list[Child]:
+        """Look after everybody's health; called every second or so.
+
+        :returns: those that have more memory than they should, to be replaced.
+        """
+        now = self._reactor.seconds()
+        fat = []
+        for child in tuple(self.workers.values()):
+            if child.state in (State.READY, State.DRAINING) and now - child.beat_at > self.hung_after:
+                _log.error(
+                    "Worker {worker} hangs: no sign of life for {limit:g} s", worker=child.number, limit=self.hung_after
+                )
+                child.dump()
+            elif self.memory_limit and child.figures.get("rss", 0) > self.memory_limit:
+                if child.figures["rss"] > self.memory_limit * TOO_MUCH and child.state is not State.HUNG:
+                    _log.error("Worker {worker} has far more memory than MEMORY_LIMIT", worker=child.number)
+                    child.kill()
+                elif child.state is State.READY:
+                    fat.append(child)
+        current = self.current()
+        if len(current) >= self.wanted:
+            self._crash_loop.alive_for(min((child.uptime for child in current), default=0.0))
+        if not self._crash_loop.looping:
+            self._alert("crash_loop", None)
+        return fat
+
+
+def _also(waited: Deferred[None]) -> Deferred[None]:
+    """Fires when ``waited`` does, and may be cancelled or waited for by itself."""
+    one: Deferred[None] = Deferred()
+
+    def pass_on(result: Any) -> Any:
+        one.callback(None)
+        return result
+
+    waited.addBoth(pass_on)
+    return one
+
+
+def _not_filled(reason: Failure) -> None:
+    _log.error("A worker could not be replaced: {reason}", reason=reason.getErrorMessage())

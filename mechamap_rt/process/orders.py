@@ -1,0 +1,86 @@
+"""What the master and a worker say to each other: AMP commands (https://amp-protocol.net/), typed.
+
+The stream is a socket pair that the worker inherits. When it ends, the other side is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.protocols import amp
+
+#: Bytes of one AMP value; longer ones are cut.
+_PIECE: Final = 0xFFFF
+
+
+class Long(amp.Argument):
+    """Bytes of any length, in several values where one is too short."""
+
+    def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: Any) -> None:
+        value: bytes = objects.pop(name.decode())
+        for number in range(0, max(len(value), 1), _PIECE):
+            strings[_key(name, number // _PIECE)] = value[number : number + _PIECE]
+
+    def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: Any) -> None:
+        pieces: list[bytes] = []
+        while (key := _key(name, len(pieces))) in strings:
+            pieces.append(strings.pop(key))
+        objects[name.decode()] = b"".join(pieces)
+
+
+def _key(name: bytes, number: int) -> bytes:
+    return name if not number else b"%b.%d" % (name, number)
+
+
+class Refused(Exception):
+    """An operation that cannot be done; ``str()`` is JSON: ``code``, ``message``, and ``field`` where one is wrong."""
+
+
+# worker → master
+
+
+class Hello(amp.Command):
+    """The worker has built everything and waits to be joined with the others."""
+
+    arguments = [(b"version", amp.Unicode())]
+
+
+class Beat(amp.Command):
+    """A sign of life, with figures (JSON)."""
+
+    arguments = [(b"figures", amp.String())]
+    requiresAnswer = False
+
+
+# master → worker
+
+
+class Meet(amp.Command):
+    """Here is a stream to another worker of this host."""
+
+    arguments = [(b"name", amp.Unicode()), (b"stream", amp.Descriptor())]
+
+
+class Accept(amp.Command):
+    """Take clients."""
+
+
+class Drain(amp.Command):
+    """Take no more clients, let those who are there go over so many seconds, and end."""
+
+    arguments = [(b"seconds", amp.Float())]
+    response = [(b"dismissed", amp.Integer())]
+
+
+class Stop(amp.Command):
+    """Let everybody go now, and end."""
+
+    requiresAnswer = False
+
+
+class Operate(amp.Command):
+    """Do what an operator asks (see :mod:`mechamap_rt.process.operations`)."""
+
+    arguments = [(b"command", amp.Unicode()), (b"asked", Long())]
+    response = [(b"answer", Long())]
+    errors = {Refused: b"REFUSED"}

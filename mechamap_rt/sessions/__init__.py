@@ -1,0 +1,1 @@
+"""The session store: what is counted over the whole cluster."""

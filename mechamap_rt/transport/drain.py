@@ -1,0 +1,75 @@
+"""Letting the clients of a process go, in waves, while other processes take them up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from mechamap_rt.errors import Disconnect
+from mechamap_rt.transport.engineio import EngineDoor
+from mechamap_rt.transport.gate import Gate
+
+#: Seconds between two waves.
+TICK: Final = 0.1
+#: Clients, or part of all, that may be on their way to the other processes before the next are let go.
+UNDERWAY: Final = 100
+UNDERWAY_PART: Final = 0.25
+#: How many times longer than asked it may take when the others take them up slowly.
+STRETCH: Final = 2.0
+
+
+class _Leaver(Protocol):
+    def dismiss(self, reason: Disconnect) -> None: ...
+
+
+class Drain:
+    """Lets the clients go.
+
+    :param arrived: how many connections the other processes have; ``None`` where nobody can tell.
+    :ivar dismissed: clients that were told to go.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, gate: Gate, engine: EngineDoor, arrived: Callable[[], int] | None = None
+    ) -> None:
+        self._reactor = reactor
+        self._gate = gate
+        self._engine = engine
+        self._arrived = arrived
+        self.dismissed = 0
+
+    def clients(self) -> list[_Leaver]:
+        """Those that have not been told to go."""
+        return [*self._gate.open_pipes(), *(session for session in self._engine.polling() if not session.ended)]
+
+    async def run(self, seconds: float) -> None:
+        """Let everybody go, evenly over ``seconds``, and no faster than the others take them up."""
+        began = self._reactor.seconds()
+        before = self._arrived() if self._arrived is not None else 0
+        everybody = len(self.clients())
+        underway = max(UNDERWAY, UNDERWAY_PART * everybody)
+        while True:
+            clients = self.clients()
+            left = seconds - (self._reactor.seconds() - began)
+            if not clients:
+                return
+            if left + seconds * (STRETCH - 1) <= 0:
+                self._dismiss(clients)
+                return
+            if self._arrived is None or self.dismissed - (self._arrived() - before) < underway:
+                self._dismiss(clients[: math.ceil(len(clients) * TICK / max(left, TICK))])
+            await self._pause()
+
+    def _dismiss(self, clients: list[_Leaver]) -> None:
+        for client in clients:
+            client.dismiss(Disconnect.RESTART)
+        self.dismissed += len(clients)
+
+    def _pause(self) -> Deferred[None]:
+        pause: Deferred[None] = Deferred()
+        self._reactor.callLater(TICK, pause.callback, None)
+        return pause

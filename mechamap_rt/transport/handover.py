@@ -1,0 +1,217 @@
+"""Sessions of other processes of the host: their polls are asked there, their WebSockets are given away.
+
+A client's requests come over whatever connection is free, and the kernel gives each connection to whichever process
+asks first. The first characters of a session's id name the process that has it. A poll is a request of its own and is
+forwarded with its answer; a WebSocket handshake is given to the owner with its socket, so that it costs nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from itertools import count
+from struct import Struct
+from typing import Any, Final
+
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocolFactory, IReactorSocket
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mechamap_rt.bus.link import Link
+from mechamap_rt.bus.relay import FREE_KIND, RelayBus
+
+_log = Logger()
+
+SOCKET: Final = FREE_KIND
+POLL: Final = FREE_KIND + 1
+CANCEL: Final = FREE_KIND + 2
+#: The kinds of requests that come with a descriptor.
+WITH_DESCRIPTOR: Final = frozenset((SOCKET,))
+
+#: Polls of other processes that may wait here.
+MAX_ERRANDS: Final = 50_000
+
+_NUMBER: Final = Struct(">Q")
+_SID = re.compile(rb"[?&]sid=([A-Za-z0-9_-]{20})[& ]")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
+_NOWHERE: Final = IPv4Address("TCP", "127.0.0.1", 0)
+
+
+class Handover:
+    """Finds the owners of sessions, and answers for the sessions of this process.
+
+    :param name: of this process.
+    :param port: the factory of connections.
+    :param site: the factory of HTTP connections.
+    """
+
+    def __init__(
+        self, reactor: IReactorSocket, relay: RelayBus, name: str, port: IProtocolFactory, site: IProtocolFactory
+    ) -> None:
+        self._reactor = reactor
+        self._relay = relay
+        self._name = name
+        self._port = port
+        self._site = site
+        self._numbers = count(1)
+        self._errands: dict[int, _Errand] = {}
+        #: Polls that were asked elsewhere, and sockets given away, since the start.
+        self.forwarded = self.given = 0
+        relay.serve(SOCKET, self._take_socket)
+        relay.serve(POLL, self._take_poll)
+        relay.serve(CANCEL, self._take_cancel)
+
+    def owner(self, sid: str) -> Link | None:
+        """The process that has this session, if it is another one of this host."""
+        name = sid[: len(self._name)]
+        return None if name == self._name else self._relay.neighbour(name)
+
+    # polls
+
+    def forward(self, owner: Link, request: bytes) -> Forwarded:
+        """Ask the owner to answer a whole HTTP request."""
+        self.forwarded += 1
+        number = (os.getpid() << 32) + next(self._numbers)
+        return Forwarded(owner, number, owner.ask(POLL, _NUMBER.pack(number) + request))
+
+    def _take_poll(self, body: bytes, descriptor: int) -> Deferred[bytes]:
+        (number,) = _NUMBER.unpack_from(body)
+        if len(self._errands) >= MAX_ERRANDS:
+            raise RuntimeError("too many polls of other processes wait here")
+        errand = self._errands[number] = _Errand()
+        errand.done.addBoth(self._answered, number)
+        errand.run(self._site, body[_NUMBER.size :])
+        return errand.done
+
+    def _answered(self, response: Any, number: int) -> Any:
+        self._errands.pop(number, None)
+        return response
+
+    def _take_cancel(self, body: bytes, descriptor: int) -> None:
+        errand = self._errands.get(_NUMBER.unpack(body)[0])
+        if errand is not None:
+            errand.drop()
+
+    # sockets
+
+    def give(self, transport: Any, head: bytes) -> bool:
+        """Give a connection, of which ``head`` has been read, to the owner of the session it names; is there one?"""
+        line = head[: head.find(b"\r\n")]
+        sid = _SID.search(line) if line.startswith(b"GET /socket.io") else None
+        owner = None if sid is None else self.owner(sid[1].decode())
+        if owner is None or not isinstance(transport, tcp.Connection) or transport.TLS:
+            return False
+        self.given += 1
+        owner.hand(SOCKET, head, transport.socket.fileno()).addErrback(_lost)
+        # the owner has a duplicate: this one is closed without a word to the client
+        transport.protocol = Protocol()
+        transport._shouldShutdown = False
+        transport.connectionLost(Failure(ConnectionDone()))
+        return True
+
+    def _take_socket(self, head: bytes, descriptor: int) -> None:
+        if descriptor < 0:
+            raise RuntimeError("a socket was announced and none came")
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as given:
+                family = given.family
+            adopted: Any = _Adopted(self._port)
+            self._reactor.adoptStreamConnection(descriptor, family, adopted)
+        finally:
+            os.close(descriptor)
+        if adopted.protocol_made is not None:
+            adopted.protocol_made.dataReceived(head)
+
+
+class Forwarded:
+    """A poll that another process answers.
+
+    :ivar answer: fires with the whole HTTP response, or fails with :class:`~mechamap_rt.bus.link.LinkLost`.
+    """
+
+    __slots__ = ("_number", "_owner", "answer")
+
+    def __init__(self, owner: Link, number: int, answer: Deferred[bytes]) -> None:
+        self._owner = owner
+        self._number = number
+        self.answer = answer
+
+    def drop(self) -> None:
+        """The client is gone."""
+        self._owner.tell(CANCEL, _NUMBER.pack(self._number))
+
+
+class _Errand:
+    """A poll that is answered for another process: the transport of an HTTP connection that is only memory."""
+
+    disconnecting = False
+
+    def __init__(self) -> None:
+        self.done: Deferred[bytes] = Deferred()
+        self._written = b""
+        self._channel: Any = None
+
+    def run(self, site: IProtocolFactory, request: bytes) -> None:
+        self._channel = site.buildProtocol(_NOWHERE)
+        self._channel.makeConnection(self)
+        self._channel.dataReceived(request)
+
+    def drop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.connectionLost(connectionDone)
+        if not self.done.called:
+            self.done.callback(b"")
+
+    def write(self, data: bytes) -> None:
+        self._written += data
+        end = self._written.find(b"\r\n\r\n")
+        length = _LENGTH.search(self._written, 0, end + 2) if end >= 0 else None
+        if length is not None and len(self._written) >= end + 4 + int(length[1]) and not self.done.called:
+            self.done.callback(self._written)
+            self.drop()
+
+    def writeSequence(self, parts: list[bytes]) -> None:
+        self.write(b"".join(parts))
+
+    def loseConnection(self) -> None:
+        self.drop()
+
+    abortConnection = loseConnection
+
+    def getPeer(self) -> Any:
+        return _NOWHERE
+
+    getHost = getPeer
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Nothing here is ever too much: answers are bounded."""
+
+    def unregisterProducer(self) -> None:
+        """See :meth:`registerProducer`."""
+
+    pauseProducing = resumeProducing = stopProducing = unregisterProducer
+
+
+class _Adopted(Factory):
+    """Keeps the protocol that the real factory makes."""
+
+    noisy = False
+    protocol_made: Any = None
+
+    def __init__(self, port: IProtocolFactory) -> None:
+        self._port = port
+
+    def buildProtocol(self, addr: Any) -> Any:
+        self.protocol_made = self._port.buildProtocol(addr)
+        return self.protocol_made
+
+
+def _lost(reason: Failure) -> None:
+    _log.info("A WebSocket could not be given to its owner: {reason}", reason=reason.getErrorMessage())
