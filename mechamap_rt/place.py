@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Final
-
-from twisted.internet.interfaces import IReactorTime
+from typing import Any, Final
 
 from mechamap_rt.bus.memory import MemoryBus
 from mechamap_rt.bus.relay import RelayBus
@@ -67,12 +65,18 @@ class Place:
     share: FairShare | None = None
 
 
-def joined(reactor: IReactorTime, settings: Settings, local: IBus, name: str) -> IBus:
+def joined(reactor: Any, settings: Settings, local: IBus, name: str) -> IBus:
     """The bus of a host, joined with other hosts where there is a Redis."""
-    return local
+    if not (settings.redis.configured and settings.redis.adapter_enabled):
+        return local
+    # the master needs this module and never Redis
+    from mechamap_rt.bus.redis import RedisBus
+
+    bus: IBus = RedisBus(reactor, local, settings.redis, name[:HOST_LENGTH], name)
+    return bus
 
 
-def alone(reactor: IReactorTime, settings: Settings) -> Place:
+def alone(reactor: Any, settings: Settings) -> Place:
     """The place of a process that has its host for itself."""
     name = process_name(host_name(settings), 1)
     return Place(

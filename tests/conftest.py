@@ -40,7 +40,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
     """``start_server(NAME="value", …)``: a server with these settings over the usual ones, for this test."""
     started: list[Server] = []
 
-    def start(**settings: str) -> Server:
+    def start(**settings: str | None) -> Server:
         one = Server.start(tmp_path_factory.mktemp("server"), settings)
         started.append(one)
         return one
@@ -50,6 +50,20 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
     finally:
         for one in started:
             one.end()
+
+
+#: What makes a server a cluster on its host.
+CLUSTER = {"CLUSTER_ENABLED": "true", "CLUSTER_WORKERS": "3"}
+
+
+@pytest.fixture
+def start_cluster(start_server: StartServer) -> StartServer:
+    """``start_cluster(workers=3, NAME="value", …)``: as ``start_server``, a master and its workers."""
+
+    def start(workers: int = 3, **settings: str | None) -> Server:
+        return start_server(**CLUSTER | {"CLUSTER_WORKERS": str(workers)} | settings)
+
+    return start
 
 
 def required(command: str, package: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -44,6 +45,7 @@ INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 START_LIMIT = 20.0
 STOP_LIMIT = 5.0
 REQUEST_LIMIT = 10.0
+CONTROL_LIMIT = 30.0
 MAX_BODY = 1_000_000
 
 _LISTENING = re.compile(rb"Listening on (http://\S+:(\d+))")
@@ -52,23 +54,38 @@ _LISTENING = re.compile(rb"Listening on (http://\S+:(\d+))")
 running: list[Server] = []
 
 
+def inherited() -> dict[str, str]:
+    """The environment of what the tests start, before any setting."""
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+
+
+def mechamapctl(socket: Path, *arguments: str) -> list[str]:
+    """The operator's command line, for a server whose socket is ``socket``."""
+    return [str(Path(sys.executable).with_name("mechamapctl")), "--socket", str(socket), *arguments]
+
+
 class Server:
     """One running server. :meth:`start` makes it, :meth:`stop` ends it or, whatever happened, :meth:`end`.
 
     :ivar url: ``http://127.0.0.1:PORT``
     :ivar ws_url: ``ws://127.0.0.1:PORT/ws``, the native protocol
+    :ivar folder: its working directory
+    :ivar control_path: the operator's socket
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], twistd: Sequence[str] = ()) -> None:
-        self.settings = SETTINGS | dict(settings)
+    def __init__(self, folder: Path, settings: Mapping[str, str | None], twistd: Sequence[str] = ()) -> None:
+        # the operator's socket in the server's own folder: nothing of a test is in /tmp/mechamap-UID
+        self.control_path = Path(settings.get("CONTROL_SOCKET") or folder / "control.sock")
+        chosen = SETTINGS | {"CONTROL_SOCKET": str(self.control_path)} | dict(settings)
+        self.settings = {name: text for name, text in chosen.items() if text is not None}
+        self.folder = folder
         self._log_path = folder / "server.log"
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         command = twistd or (str(Path(sys.executable).with_name("twistd")),)
         # its own working directory: no .env, database or log of the developer's gets into a test
         self._process = subprocess.Popen(
             [*command, "-n", "--pidfile=", "mechamap"],
             cwd=folder,
-            env=environment | self.settings,
+            env=inherited() | self.settings,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -83,11 +100,13 @@ class Server:
         running.append(self)
 
     @classmethod
-    def start(cls, folder: Path, settings: Mapping[str, str] | None = None, twistd: Sequence[str] = ()) -> Server:
+    def start(
+        cls, folder: Path, settings: Mapping[str, str | None] | None = None, twistd: Sequence[str] = ()
+    ) -> Server:
         """Start a server and wait until it says that it listens.
 
         :param folder: an empty directory, the server's working directory and the place of its output.
-        :param settings: environment variables, over :data:`SETTINGS`.
+        :param settings: environment variables, over :data:`SETTINGS`; ``None`` takes one away.
         :param twistd: another ``twistd`` command than this virtualenv's.
         """
         server = cls(folder, settings or {}, twistd)
@@ -180,6 +199,44 @@ class Server:
         assert response.status_code == 200, response.text
         return response
 
+    # the operator
+
+    def mechamapctl(self, *arguments: str, limit: float = CONTROL_LIMIT) -> subprocess.CompletedProcess[str]:
+        """Run ``mechamapctl`` against this server's own socket, whatever comes of it."""
+        return subprocess.run(
+            mechamapctl(self.control_path, *arguments),
+            env=inherited(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+        )
+
+    def control(self, *arguments: str, limit: float = CONTROL_LIMIT) -> dict[str, Any]:
+        """The result of ``mechamapctl --json …``, which must do as it is told."""
+        done = self.mechamapctl("--json", *arguments, limit=limit)
+        assert done.returncode == 0, f"mechamapctl {arguments}: {done.stdout}{done.stderr}"
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    def refusal(self, *arguments: str, limit: float = CONTROL_LIMIT) -> dict[str, Any]:
+        """The error with which ``mechamapctl --json …`` must end."""
+        done = self.mechamapctl("--json", *arguments, limit=limit)
+        assert done.returncode == 1, f"mechamapctl {arguments}: {done.stdout}{done.stderr}"
+        error: dict[str, Any] = json.loads(done.stdout)["error"]
+        return error
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers, as ``mechamapctl workers`` has them."""
+        found: list[dict[str, Any]] = self.control("workers")["workers"]
+        return found
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    # the end
+
     def stop(self) -> float:
         """SIGTERM, as systemd sends it: the server must be gone within 5 s, and not by a fault.
 
@@ -202,6 +259,11 @@ class Server:
 
     def end(self) -> None:
         """Make sure that the process is gone; safe at any time."""
+        if self._process.poll() is None and self.settings.get("CLUSTER_ENABLED") == "true":
+            # a master that is killed would leave its workers to let their clients go at leisure
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_LIMIT)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mechamap_rt.bus import parcels
-from mechamap_rt.bus.redis_answers import Gatherings, Replies
+from mechamap_rt.bus.redis_answers import Counted, Gatherings, Replies
 from mechamap_rt.bus.redis_host import HostReceiver
 from mechamap_rt.bus.redis_interests import Interests
 from mechamap_rt.bus.redis_messages import (
@@ -90,6 +90,7 @@ class RedisBus:
         self._first = self._sequence = int(reactor.seconds() * 1000) << 20
         self._interests = Interests(reactor, self._prefix, always, self._subscribed)
         self._counts: Gatherings[int] = Gatherings(reactor, COUNT_LIMIT)
+        self._counted = Counted(reactor)
         self._questions: Gatherings[bytes] = Gatherings(reactor, ANSWER_LIMIT)
         self._outflow = Outflow(settings.buffer_size, partial(self._expect, self._counts))
         self._replies = Replies(reactor, self._send_answers)
@@ -253,6 +254,7 @@ class RedisBus:
         self._replies.drop()
         self._outflow.cut()
         self._interests.lost()
+        self._counted.clear()
         self._counts.end_all()
         self._questions.end_all()
 
@@ -270,24 +272,22 @@ class RedisBus:
         local = self._local.publish(publication, counted)
         # What nobody can be asked about now is not counted elsewhere.
         counted = counted and self._up
+        resource = publication.channel.resource
+        remote = self._counted.get(resource) if counted else None
+        if remote is not None:
+            counted = False
         self._sequence += 1
         serial = self._sequence
         everybody = counted and self._clustered
         command = encode_publish(
-            self._everybody if everybody else self._prefix + publication.channel.resource.encode(),
+            self._everybody if everybody else self._prefix + resource.encode(),
             head(self._origin, counted, serial) + parcels.pack(publication),
         )
         volatile = publication.delivery is DeliveryClass.VOLATILE
-        if not counted:
-            self._outflow.add(command, 0, volatile)
-            return local
-        remote = self._counts.open(serial)
-        self._outflow.add(command, serial, volatile)
-
-        def add(here: int) -> Deferred[int]:
-            return remote.addCallback(lambda there: here + sum(there))
-
-        return local.addCallback(add)
+        if counted:
+            remote = self._counted.put(resource, self._counts.open(serial).addCallback(sum))
+        self._outflow.add(command, serial if counted else 0, volatile)
+        return local if remote is None else _sum(local, remote)
 
     def subscribe(self, resource: str) -> Deferred[None]:
         local = self._local.subscribe(resource)
@@ -401,3 +401,7 @@ class RedisBus:
     def _send_control(self, channel: bytes, message: Message) -> None:
         if self._connection is not None:
             self._connection.send(encode_publish(channel, encode(message)), ignore)
+
+
+def _sum(local: Deferred[int], remote: Deferred[int]) -> Deferred[int]:
+    return local.addCallback(lambda here: remote.addCallback(lambda there: here + there))

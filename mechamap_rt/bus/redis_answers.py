@@ -14,6 +14,10 @@ from mechamap_rt.interfaces import IReactor
 #: Seconds for which answers to the same process are held back, to go together.
 HOLD: Final = 0.001
 
+#: Seconds for which a number of subscribers holds, and resources of which it is kept.
+FRESH: Final = 0.02
+MAX_COUNTED: Final = 4096
+
 T = TypeVar("T")
 
 
@@ -86,6 +90,51 @@ class Gatherings(Generic[T]):
         if self._open and self._timer is None:
             oldest = next(iter(self._open.values()))
             self._timer = self._reactor.callLater(max(oldest.deadline - now, 0.001), self._expire)
+
+
+class Counted:
+    """Numbers of subscribers on other hosts that are still fresh, or on their way.
+
+    Publications on one resource that follow each other closely are counted once for all: each answer would cost every
+    process a message, and in so short a time there is no telling who came first.
+    """
+
+    def __init__(self, reactor: IReactor) -> None:
+        self._reactor = reactor
+        self._known: dict[str, tuple[float, Deferred[int]]] = {}
+
+    def get(self, resource: str) -> Deferred[int] | None:
+        """Fires with the number, if it is known or being asked for."""
+        known = self._known.get(resource)
+        if known is None:
+            return None
+        until, counting = known
+        if counting.called and until < self._reactor.seconds():
+            del self._known[resource]
+            return None
+        return _shared(counting)
+
+    def put(self, resource: str, counting: Deferred[int]) -> Deferred[int]:
+        """The number is being asked for; fires with it."""
+        if len(self._known) >= MAX_COUNTED:
+            del self._known[next(iter(self._known))]
+        self._known[resource] = (self._reactor.seconds() + FRESH, counting)
+        return _shared(counting)
+
+    def clear(self) -> None:
+        """The other hosts are out of reach."""
+        self._known.clear()
+
+
+def _shared(counting: Deferred[int]) -> Deferred[int]:
+    one: Deferred[int] = Deferred()
+
+    def pass_on(count: int) -> int:
+        one.callback(count)
+        return count
+
+    counting.addCallback(pass_on)
+    return one
 
 
 class Replies:

@@ -17,11 +17,10 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess, IReactorSocket, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
-from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from mechamap_rt.bus.link import Link, OneLink
-from mechamap_rt.process.orders import Beat, Hello
+from mechamap_rt.process.orders import Beat, Hello, Stream
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.scoreboard import Scoreboard, Slot
 
@@ -211,7 +210,7 @@ class Child(ProcessProtocol):
         self.gone.callback(None)
 
 
-class _Orders(amp.AMP):
+class _Orders(Stream):
     """The stream of orders, seen from the master."""
 
     def __init__(self, child: Child) -> None:

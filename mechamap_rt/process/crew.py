@@ -5,24 +5,29 @@ There are as many as are wanted, of the newest generation of code and configurat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt.core.limits import Tally
-from mechamap_rt.place import process_name
+from mechamap_rt.place import process_name, quota
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, IProcessReactor, State, closing, pair, within
+from mechamap_rt.process.environment import environ_for_workers
 from mechamap_rt.process.orders import Accept, Drain, Meet, Stop
 from mechamap_rt.sessions.host import Teller
+from mechamap_rt.settings import Settings
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.scoreboard import Scoreboard
 
 _log = Logger()
+
+T = TypeVar("T")
 
 #: Seconds in which a worker must have come up.
 START_LIMIT: Final = 30.0
@@ -35,45 +40,48 @@ STOP_LIMIT: Final = 4.2
 #: How many times MEMORY_LIMIT a worker may have before it is killed.
 TOO_MUCH: Final = 1.5
 
+#: Workers of one host: the scoreboard has slots for two generations of them.
+MAX_WORKERS: Final = 32
+
 Progress = Callable[[str], object]
+Alert = Callable[[str, str | None], object]
 
 
 class Crew:
     """The workers.
 
     :param host: the host's name.
-    :param environ: of the workers.
-    :param sockets: on which they accept.
-    :param alert: told ``(name, message)``; a message of ``None`` is the all-clear.
 
+    :ivar sockets: on which they accept; to be given before any is started.
+    :ivar alert: told ``(name, message)``; a message of ``None`` is the all-clear.
     :ivar wanted: how many there shall be.
     :ivar restarts: workers that were replaced without having been asked to end.
     """
 
-    def __init__(
-        self,
-        reactor: IProcessReactor,
-        host: str,
-        tally: Tally,
-        sockets: Sequence[Bound],
-        alert: Callable[[str, str | None], object],
-    ) -> None:
+    def __init__(self, reactor: IProcessReactor, host: str, settings: Settings) -> None:
         self._reactor = reactor
-        self._host = host
-        self._tally = tally
-        self._sockets = sockets
-        self._alert = alert
+        self.host = host
+        self._tally = Tally(quota(settings), reactor.seconds)
         self._board = Scoreboard.create()
         self._numbers = count(1)
         self._crash_loop = CrashLoop(reactor.seconds)
         self._stopping = False
-        self.environ: Mapping[str, str] = {}
-        self.generation = 1
+        self._generation = 1
+        self._environ: Mapping[str, str] = {}
+        self._configure(settings)
+        self.sockets: Sequence[Bound] = ()
+        self.alert: Alert = lambda name, message: None
         self.workers: dict[int, Child] = {}
-        self.wanted = 0
+        self.wanted = min(settings.cluster.worker_range(os.cpu_count() or 1)[1], MAX_WORKERS)
         self.restarts = 0
-        self.hung_after = 5.0
-        self.memory_limit = 0
+
+    def _configure(self, settings: Settings) -> None:
+        """What of the settings concerns new workers, and the watching."""
+        self._environ = environ_for_workers(settings)
+        self._hung_after = settings.monitoring.health_check_timeout
+        self._memory_limit = settings.cluster.memory_limit
+        if quota(settings) != self._tally.quota:
+            self._tally.change(quota(settings))
 
     # who is there
 
@@ -87,7 +95,7 @@ class Crew:
         return [
             child
             for child in self.workers.values()
-            if child.generation == self.generation and child.state in (State.STARTING, State.READY)
+            if child.generation == self._generation and child.state in (State.STARTING, State.READY)
         ]
 
     # starting
@@ -98,17 +106,17 @@ class Crew:
         :raises RuntimeError: it did not come up.
         """
         number = next(self._numbers)
-        name = process_name(self._host, number)
+        name = process_name(self.host, number)
         child = Child(
             self._reactor,
             number,
             name,
-            self.generation if generation is None else generation,
+            self._generation if generation is None else generation,
             self._board.slot(self._free_slot()),
             self._ended,
         )
         self.workers[number] = child
-        child.spawn(self.environ, self._sockets, self._board, Teller(self._tally, name).link())
+        child.spawn(self._environ, self.sockets, self._board, Teller(self._tally, name).link())
         try:
             await within(self._reactor, START_LIMIT, child.hello)
             await self._introduce(child)
@@ -144,7 +152,7 @@ class Crew:
         """Start as many as are missing."""
         missing = self.wanted - len(self.current())
         if missing > 0:
-            await gatherResults([Deferred.fromCoroutine(self.start()) for _ in range(missing)], consumeErrors=True)
+            await _all([self.start() for _ in range(missing)])
 
     # ending
 
@@ -173,35 +181,47 @@ class Crew:
         another = await self.start()
         return another, await self.retire(child, seconds)
 
-    async def renew(self, environ: Mapping[str, str], wanted: int, seconds: float, say: Progress) -> dict[str, Any]:
+    async def renew(self, settings: Settings, wanted: int, seconds: float, say: Progress) -> dict[str, Any]:
         """Replace everybody: the new ones are ready before the old ones are let go.
 
         :raises RuntimeError: the new ones did not come up; the old ones go on.
         """
-        before, self.environ = self.environ, environ
+        before, self._environ = self._environ, environ_for_workers(settings)
         old = [child for child in self.workers.values() if child.state in (State.STARTING, State.READY)]
-        generation = self.generation + 1
+        generation = self._generation + 1
         say(f"Starting {wanted} new workers")
-        starting = [Deferred.fromCoroutine(self.start(generation)) for _ in range(wanted)]
         try:
-            new = await gatherResults(starting, consumeErrors=True)
-        except Exception as error:
-            self.environ = before
-            failed: Any = error
-            for child in self.workers.values():
+            new = await _all([self.start(generation) for _ in range(wanted)])
+        except RuntimeError:
+            self._environ = before
+            for child in tuple(self.workers.values()):
                 if child.generation == generation:
                     child.kill()
-            raise RuntimeError(str(getattr(failed, "subFailure", failed).value)) from None
-        self.generation, self.wanted = generation, wanted
+            raise
+        self._generation, self.wanted = generation, wanted
+        self._configure(settings)
         say("The new workers take clients; the old ones let theirs go")
-        gone = await gatherResults(
-            [Deferred.fromCoroutine(self.retire(child, seconds)) for child in old if child.alive], consumeErrors=True
-        )
+        gone = await _all([self.retire(child, seconds) for child in old if child.alive])
         return {
             "old": [child.number for child in old],
             "new": [child.number for child in new],
             "dismissed": sum(gone),
         }
+
+    async def scale(self, wanted: int, seconds: float) -> None:
+        """Have another number of workers; those that are too many let their clients go over ``seconds``.
+
+        :raises RuntimeError: the new ones did not come up; the number is as before.
+        """
+        before, self.wanted = self.wanted, wanted
+        try:
+            await self.fill()
+        except RuntimeError:
+            self.wanted = before
+            raise
+        fullest_first = sorted(self.current(), key=lambda child: -child.figures.get("connections", 0))
+        for child in fullest_first[wanted:]:
+            Deferred.fromCoroutine(self.retire(child, seconds)).addErrback(_not_retired)
 
     async def stop(self) -> None:
         """End everybody."""
@@ -222,12 +242,12 @@ class Crew:
     def _ended(self, child: Child) -> None:
         del self.workers[child.number]
         child.slot.clear()
-        if self._stopping or child.generation != self.generation or child.retiring:
+        if self._stopping or child.generation != self._generation or child.retiring:
             return
         self.restarts += 1
         delay = self._crash_loop.died(child.uptime)
         if self._crash_loop.looping:
-            self._alert("crash_loop", f"Workers end by themselves; the next is started in {delay:g} s")
+            self.alert("crash_loop", f"Workers end by themselves; the next is started in {delay:g} s")
         _log.error(
             "Worker {worker} ({pid}) {how}; another is started in {delay:g} s",
             worker=child.number,
@@ -250,13 +270,15 @@ class Crew:
         now = self._reactor.seconds()
         fat = []
         for child in tuple(self.workers.values()):
-            if child.state in (State.READY, State.DRAINING) and now - child.beat_at > self.hung_after:
+            if child.state in (State.READY, State.DRAINING) and now - child.beat_at > self._hung_after:
                 _log.error(
-                    "Worker {worker} hangs: no sign of life for {limit:g} s", worker=child.number, limit=self.hung_after
+                    "Worker {worker} hangs: no sign of life for {limit:g} s",
+                    worker=child.number,
+                    limit=self._hung_after,
                 )
                 child.dump()
-            elif self.memory_limit and child.figures.get("rss", 0) > self.memory_limit:
-                if child.figures["rss"] > self.memory_limit * TOO_MUCH and child.state is not State.HUNG:
+            elif self._memory_limit and child.figures.get("rss", 0) > self._memory_limit:
+                if child.figures["rss"] > self._memory_limit * TOO_MUCH and child.state is not State.HUNG:
                     _log.error("Worker {worker} has far more memory than MEMORY_LIMIT", worker=child.number)
                     child.kill()
                 elif child.state is State.READY:
@@ -265,7 +287,7 @@ class Crew:
         if len(current) >= self.wanted:
             self._crash_loop.alive_for(min((child.uptime for child in current), default=0.0))
         if not self._crash_loop.looping:
-            self._alert("crash_loop", None)
+            self.alert("crash_loop", None)
         return fat
 
 
@@ -279,6 +301,21 @@ def _also(waited: Deferred[None]) -> Deferred[None]:
 
     waited.addBoth(pass_on)
     return one
+
+
+async def _all(work: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
+    """The results of all of them.
+
+    :raises RuntimeError: one of them did.
+    """
+    try:
+        return await gatherResults([Deferred.fromCoroutine(each) for each in work], consumeErrors=True)
+    except FirstError as first:
+        raise RuntimeError(first.subFailure.getErrorMessage()) from None
+
+
+def _not_retired(reason: Failure) -> None:
+    _log.error("A worker was not let go: {reason}", reason=reason.getErrorMessage())
 
 
 def _not_filled(reason: Failure) -> None:

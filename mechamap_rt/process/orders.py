@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 
 #: Bytes of one AMP value; longer ones are cut.
 _PIECE: Final = 0xFFFF
@@ -30,6 +32,17 @@ class Long(amp.Argument):
 
 def _key(name: bytes, number: int) -> bytes:
     return name if not number else b"%b.%d" % (name, number)
+
+
+class Stream(amp.AMP):
+    """One end of the stream; the log does not hear of its beginning and end."""
+
+    def makeConnection(self, transport: Any) -> None:
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
 
 
 class Refused(Exception):

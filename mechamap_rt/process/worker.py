@@ -21,7 +21,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel, formatEvent, globalLogBeginner
-from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from mechamap_rt import __version__
@@ -31,10 +30,11 @@ from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import Place, joined, quota
 from mechamap_rt.process.operations import OperationFault, Operations
-from mechamap_rt.process.orders import Accept, Beat, Drain, Hello, Meet, Operate, Refused, Stop
+from mechamap_rt.process.orders import Accept, Beat, Drain, Hello, Meet, Operate, Refused, Stop, Stream
 from mechamap_rt.sessions.host import HostStore
 from mechamap_rt.settings import Settings, SettingsError, load
 from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.memory import release_code
 from mechamap_rt.system.meter import Meter
 from mechamap_rt.system.scoreboard import FairShare, Scoreboard
 from mechamap_rt.transport.handover import WITH_DESCRIPTOR
@@ -46,6 +46,8 @@ _log = Logger()
 MANDATE: Final = "MECHAMAP_WORKER"
 #: The signal at which a worker that hangs writes where it is.
 DUMP_SIGNAL: Final = signal.SIGUSR2
+#: Seconds after the start in which everything that will be used has been.
+SETTLED: Final = 2.0
 #: Seconds between two signs of life.
 BEAT: Final = 1.0
 
@@ -124,6 +126,7 @@ class Worker:
 
     def accept(self) -> None:
         self.realtime.accept()
+        self._reactor.callLater(SETTLED, release_code)
 
     async def drain(self, seconds: float) -> int:
         """Let everybody go, and end soon after the answer."""
@@ -161,7 +164,7 @@ class Worker:
         return Deferred.fromCoroutine(self.realtime.shut_down())
 
 
-class Master(amp.AMP):
+class Master(Stream):
     """The stream of orders, seen from the worker."""
 
     def __init__(self, worker: Worker) -> None:

@@ -16,6 +16,7 @@ from mechamap_rt.settings.names import KNOWN, is_foreign, strangers
 from mechamap_rt.settings.sources import Sources, Text, UnusableSecretError, gather
 
 _SECRET_BYTES = 32
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _TELLING = 4
 """From how many characters on a part of a secret would give it away."""
 
@@ -31,17 +32,18 @@ class Loaded:
     warnings: tuple[str, ...]
 
 
-def load(environ: Mapping[str, str], env_file: Path | None) -> Loaded:
+def load(environ: Mapping[str, str], env_file: Path | None, made_up: Mapping[str, str] = _NOTHING) -> Loaded:
     """Read every setting.
 
     A name in ``environ`` hides the same name in ``env_file``, even when it is empty, which means unset.
     In development, missing shared secrets are made up (``settings.generated``).
 
     :param env_file: a file of ``NAME=value`` lines, which must exist; None for none.
+    :param made_up: secrets that were made up before, to be kept where there still is none.
     :raises SettingsError: with every fault.
     """
     sources = gather(environ, env_file)
-    reading = _Reading(sources)
+    reading = _Reading(sources, made_up)
     settings = reading.compose()
     draft = checks.Draft(settings, frozenset(reading.texts), frozenset(reading.faulty))
     found = [*sources.faults, *reading.faults]
@@ -71,7 +73,8 @@ class _Reading:
     :ivar faulty: names of options that were written and not understood.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, made_up: Mapping[str, str]) -> None:
+        self._made_up = made_up
         self.faults: list[Fault] = []
         self.faulty: set[str] = set()
         self.texts: dict[str, Text] = {}
@@ -134,7 +137,7 @@ class _Reading:
             if option.name not in self.values:
                 value = option.default_in(production)
                 if option.generate and not production and option.name not in self.faulty:
-                    value = secrets.token_urlsafe(_SECRET_BYTES)
+                    value = self._made_up.get(option.name) or secrets.token_urlsafe(_SECRET_BYTES)
                     where[option.name] = "generated"
             sections[section][attribute] = value
         return Settings(

@@ -84,7 +84,7 @@ class Handover:
         (number,) = _NUMBER.unpack_from(body)
         if len(self._errands) >= MAX_ERRANDS:
             raise RuntimeError("too many polls of other processes wait here")
-        errand = self._errands[number] = _Errand()
+        errand = self._errands[number] = _Errand(self._reactor)
         errand.done.addBoth(self._answered, number)
         errand.run(self._site, body[_NUMBER.size :])
         return errand.done
@@ -152,7 +152,8 @@ class _Errand:
 
     disconnecting = False
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
         self.done: Deferred[bytes] = Deferred()
         self._written = b""
         self._channel: Any = None
@@ -175,7 +176,8 @@ class _Errand:
         length = _LENGTH.search(self._written, 0, end + 2) if end >= 0 else None
         if length is not None and len(self._written) >= end + 4 + int(length[1]) and not self.done.called:
             self.done.callback(self._written)
-            self.drop()
+            # not within this call: the request that writes has still to be finished
+            self._reactor.callLater(0, self.drop)
 
     def writeSequence(self, parts: list[bytes]) -> None:
         self.write(b"".join(parts))

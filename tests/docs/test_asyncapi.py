@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import jsonschema
 import pytest
 
+from mechamap_rt.bus.memory import MemoryBus
+from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.table import ClientCommands
 from mechamap_rt.errors import Code, Disconnect
+from mechamap_rt.transport.native import RETURN_WITHIN
+from mechamap_rt.wire import json as wire_json
 from mechamap_rt.wire import native
 from tests.docs.asyncapi import (
     DOCUMENT,
@@ -132,3 +137,17 @@ def test_events_are_those_of_the_code() -> None:
 def test_requests_are_those_of_the_code() -> None:
     schemas = [resolve(DOCUMENT["components"]["messages"][name]["payload"]) for name in RECEIVED]
     assert {schema["properties"]["type"]["const"] for schema in schemas} == set(native.RequestType)
+
+
+@pytest.mark.parametrize("degraded", [True, False])
+def test_the_state_of_the_service_is_that_of_the_code(degraded: bool) -> None:
+    node = Node(MemoryBus(), "aaa001")
+    node.on_state(degraded)
+    sent = json.loads(native.EventEncoder().event("service_status", wire_json.encode(node.state())))
+    assert the_one(sent, SENT) == "serviceStatus"
+    assert sent["data"]["status"] == ("degraded" if degraded else "ok")
+
+
+def test_the_longest_delay_is_that_of_the_code() -> None:
+    delay = DOCUMENT["components"]["schemas"]["Reconnect"]["properties"]["delay"]
+    assert (delay["minimum"], delay["exclusiveMaximum"]) == (0, 1000 * RETURN_WITHIN)

@@ -1,0 +1,298 @@
+"""Steering the workers: what an operator asks, what automatic scaling wants, and what has to be told to somebody."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mechamap_rt import __version__
+from mechamap_rt.process.child import Child, State
+from mechamap_rt.process.crew import MAX_WORKERS, Crew
+from mechamap_rt.process.operations import OperationFault, integer
+from mechamap_rt.process.orders import Operate, Refused
+from mechamap_rt.process.scaling import Scaler
+from mechamap_rt.settings import Settings, SettingsError, environ_of, load
+from mechamap_rt.system.meter import resident
+from mechamap_rt.system.notify import Notifier
+from mechamap_rt.wire import json
+
+_log = Logger()
+
+#: The longest drain that can be asked for, in seconds.
+MAX_DRAIN: Final = 3600
+
+#: Tells the operator what is going on.
+Say = Callable[[dict[str, Any]], object]
+
+
+class Steering:
+    """Commands to the crew, one at a time.
+
+    :param env_file: where the settings are read from again at a reload, besides the environment.
+    :ivar stopping: the server goes down.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, crew: Crew, settings: Settings, env_file: Path | None, notifier: Notifier
+    ) -> None:
+        self._reactor = reactor
+        self._crew = crew
+        self._settings = settings
+        self._env_file = env_file
+        self._notifier = notifier
+        self._scaler = self._make_scaler()
+        self._alerts: dict[str, dict[str, Any]] = {}
+        self._busy = ""
+        self._reloads = 0
+        self._started = reactor.seconds()
+        self.stopping = False
+        crew.alert = self.alert
+        self._commands: Mapping[str, Callable[[Mapping[str, Any], Say], Any]] = {
+            "status": self._status,
+            "workers": self._workers,
+            "reload": self._reload,
+            "scale": self._scale,
+            "restart": self._restart,
+            "drain": self._drain,
+        }
+
+    async def run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        """Do what an operator asks.
+
+        :raises OperationFault: it cannot be done.
+        """
+        own = self._commands.get(command)
+        if own is not None:
+            result: dict[str, Any] = await own(asked, say)
+            return result
+        serving = self._crew.serving()
+        if not serving:
+            raise OperationFault("NO_WORKER", "No worker is ready")
+        try:
+            answer = await serving[0].orders.callRemote(Operate, command=command, asked=json.encode(asked))
+        except Refused as refused:
+            members = json.decode(str(refused).encode())
+            raise OperationFault(members["code"], members["message"], members.get("field")) from None
+        return self._with_numbers(json.decode(answer["answer"]))
+
+    def _with_numbers(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Workers of this host by their numbers, which is how an operator knows them."""
+        numbers = {child.name: child.number for child in self._crew.workers.values()}
+        for row in answer.get("connections", ()):
+            row["worker"] = numbers.get(row["worker"], row["worker"])
+        return answer
+
+    async def _alone(self, what: str, work: Callable[[], Any]) -> Any:
+        """Do one thing to the workers at a time.
+
+        :raises OperationFault: another is under way, or it failed.
+        """
+        if self._busy or self.stopping:
+            raise OperationFault("BUSY", f"A {self._busy} is under way" if self._busy else "The server is stopping")
+        self._busy = what
+        try:
+            return await work()
+        except RuntimeError as error:
+            raise OperationFault("FAILED", str(error)) from None
+        finally:
+            self._busy = ""
+
+    def _background(self, work: Any) -> None:
+        running = Deferred.fromCoroutine(work)
+        running.addErrback(lambda reason: _log.error("{reason}", reason=reason.getErrorMessage()))
+
+    # watching
+
+    def look(self) -> None:
+        """Look after the workers; called every second or so."""
+        for child in self._crew.check():
+            if not self._busy:
+                self._relieve(child)
+        serving = self._crew.serving()
+        if not serving or self._busy:
+            return
+        samples = [(child.figures.get("cpu", 0.0), child.figures.get("lag", 0.0)) for child in serving]
+        had, wanted = self._crew.wanted, self._scaler.observe(samples)
+        if wanted != had:
+            _log.info("{wanted} workers instead of {had}: {reason}", wanted=wanted, had=had, reason=self._scaler.reason)
+            self._background(self._rescale(wanted))
+
+    def _relieve(self, child: Child) -> None:
+        """A worker has more memory than it should."""
+        _log.warn(
+            "Worker {worker} has {rss} MB, over MEMORY_LIMIT: it is replaced",
+            worker=child.number,
+            rss=child.figures["rss"] // 2**20,
+        )
+        self._background(self._alone("restart", partial(self._replace, child)))
+
+    def alert(self, name: str, message: str | None) -> None:
+        """Raise an alert, or clear it when there is no message."""
+        raised = self._alerts.get(name)
+        if message is None:
+            if raised is not None:
+                del self._alerts[name]
+                _log.info("Cleared: {name}", name=name)
+        elif raised is None:
+            self._alerts[name] = {"name": name, "message": message, "since": time.time()}
+            _log.critical("Alert {name}: {message}", name=name, message=message)
+        else:
+            raised["message"] = message
+
+    def hang_up(self) -> None:
+        """SIGHUP: reload."""
+        self._background(self._reload({}, lambda progress: _log.info("Reload: {text}", **progress)))
+
+    # telling
+
+    async def _status(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        crew = self._crew
+        workers = [child.describe() for child in crew.workers.values()]
+        totals = {
+            name: sum(worker[name] for worker in workers)
+            for name in ("connections", "users", "subscriptions", "published", "delivered")
+        }
+        return {
+            "mode": "cluster",
+            "version": __version__,
+            "pid": os.getpid(),
+            "host": crew.host,
+            "uptime": round(self._reactor.seconds() - self._started, 1),
+            "state": "stopping" if self.stopping else "reloading" if self._busy == "reload" else "running",
+            "listening": [bound.url for bound in crew.sockets],
+            "degraded": any(worker["degraded"] for worker in workers),
+            **totals,
+            "memory": {"rss": resident()},
+            "wanted": crew.wanted,
+            "workers": workers,
+            "alerts": list(self._alerts.values()),
+            "reloads": self._reloads,
+            "restarts": crew.restarts,
+        }
+
+    async def _workers(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        return {"workers": [child.describe() for child in self._crew.workers.values()]}
+
+    # reloading
+
+    async def _reload(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        """New workers with new code and settings take the place of the old ones."""
+        seconds = _drain_time(asked)
+        result: dict[str, Any] = await self._alone("reload", partial(self._renew, seconds, say))
+        return result
+
+    async def _renew(self, seconds: float | None, say: Say) -> dict[str, Any]:
+        began = self._reactor.seconds()
+        crew = self._crew
+        settings = self._settings_again()
+        if seconds is None:
+            seconds = settings.cluster.drain_time
+        # an operator's scaling outlives a reload, unless the range has changed
+        wanted = crew.wanted if settings.cluster == self._settings.cluster else start_range(settings)[1]
+        self._notifier.reloading()
+        try:
+            done = await crew.renew(settings, wanted, seconds, lambda text: say({"text": text}))
+        finally:
+            self._notifier.ready()
+        self._settings = settings
+        self._scaler = self._make_scaler()
+        self._reloads += 1
+        took = round(self._reactor.seconds() - began, 2)
+        _log.info("Reloaded in {seconds} s: workers {new} instead of {old}", seconds=took, **done)
+        return {"seconds": took} | done
+
+    def _settings_again(self) -> Settings:
+        """The settings as they are now; secrets that were made up stay the same.
+
+        :raises OperationFault: they are not valid; everything stays as it is.
+        """
+        made_up = {name: text for name, text in environ_of(self._settings).items() if name in self._settings.generated}
+        try:
+            settings = load(os.environ, self._env_file, made_up).settings
+        except SettingsError as error:
+            raise OperationFault("BAD_SETTINGS", "; ".join(str(fault) for fault in error.faults)) from None
+        before, now = self._settings.server, settings.server
+        if (before.host, before.port, before.listen) != (now.host, now.port, now.listen):
+            _log.warn("HOST, PORT and LISTEN take effect with the next restart of the server")
+        return settings
+
+    # the number of workers
+
+    async def _scale(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        before = self._crew.wanted
+        text = str(asked.get("to"))
+        digits = text.removeprefix("+").removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 4:
+            raise OperationFault("INVALID", "A number, +1 or -1 is required", "to")
+        wanted = before + int(text) if text[0] in "+-" else int(text)
+        if not 1 <= wanted <= MAX_WORKERS:
+            raise OperationFault("INVALID", f"From 1 to {MAX_WORKERS} workers are possible", "to")
+        await self._rescale(wanted)
+        self._scaler = self._make_scaler()
+        return {"from": before, "to": wanted}
+
+    def _make_scaler(self) -> Scaler:
+        """Automatic scaling, from what is wanted now; its bounds are widened to what an operator wanted."""
+        cluster, wanted = self._settings.cluster, self._crew.wanted
+        low, _, high = start_range(self._settings)
+        clock = self._reactor.seconds
+        low, high = min(low, wanted), max(high, wanted)
+        return Scaler(low, high, cluster.scale_cpu, cluster.scale_lag, clock, start=wanted)
+
+    async def _rescale(self, wanted: int) -> None:
+        await self._alone("scale", partial(self._crew.scale, wanted, self._settings.cluster.drain_time))
+
+    async def _restart(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        child = self._worker(asked)
+        say({"text": f"Starting a worker in the place of {child.number}"})
+        return {"old": child.number, "new": await self._alone("restart", partial(self._replace, child))}
+
+    async def _replace(self, child: Child) -> int:
+        another, _ = await self._crew.replace(child, self._settings.cluster.drain_time)
+        return another.number
+
+    async def _drain(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        """Take a worker out of service, without another in its place."""
+        child = self._worker(asked)
+        if len(self._crew.serving()) < 2:
+            raise OperationFault("LAST_WORKER", "It is the only worker: restart replaces it, scale adds one", "worker")
+        await self._alone("drain", partial(self._take_out, child))
+        return {"worker": child.number}
+
+    async def _take_out(self, child: Child) -> None:
+        self._crew.wanted = max(1, self._crew.wanted - 1)
+        self._scaler = self._make_scaler()
+        await self._crew.retire(child, self._settings.cluster.drain_time)
+
+    def _worker(self, asked: Mapping[str, Any]) -> Child:
+        number = integer(asked, "worker", 1)
+        child = self._crew.workers.get(number)
+        if child is None or child.state not in (State.READY, State.STARTING):
+            there = ", ".join(str(child.number) for child in self._crew.serving())
+            raise OperationFault(
+                "UNKNOWN_WORKER", f"There is no worker {number} in service; there are {there}", "worker"
+            )
+        return child
+
+
+def start_range(settings: Settings) -> tuple[int, int, int]:
+    """How many workers at least, at the start, and at most, on this host."""
+    low, start, high = settings.cluster.worker_range(os.cpu_count() or 1)
+    return low, min(start, MAX_WORKERS), min(high, MAX_WORKERS)
+
+
+def _drain_time(asked: Mapping[str, Any]) -> float | None:
+    seconds = asked.get("drain")
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_DRAIN:
+        raise OperationFault("INVALID", f"From 0 to {MAX_DRAIN} seconds are possible", "drain")
+    return float(seconds)

@@ -1,0 +1,29 @@
+"""A cluster for the tests of one module, and clients in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clients.swarm import Swarm
+from tests.conftest import CLUSTER, required
+from tests.server import Server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Three workers with the usual settings, shared by the tests of one module."""
+    running = Server.start(tmp_path_factory.mktemp("cluster"), CLUSTER)
+    try:
+        yield running
+        running.stop()
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def swarm() -> Iterator[Swarm]:
+    """A Node process for very many socket.io-clients."""
+    with Swarm(required("node", "nodejs")) as process:
+        yield process
