@@ -137,7 +137,7 @@ class Realtime(Service):
         port = Port(site, self.gate, self.wheel)
         relay = self._place.relay
         if relay is not None:
-            handover = Handover(self._reactor, relay, self.node.name, port, site)
+            handover = Handover(self._reactor, relay, self.node.name, port, site, self._place.share)
             port.handover = site.express.handover = self.polling.handover = handover
         return port
 

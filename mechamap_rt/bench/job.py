@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-LoadName = Literal["flat", "paced", "idle", "connect", "post"]
+LoadName = Literal["flat", "paced", "idle", "connect", "post", "spread", "notify", "reload", "memory"]
 DialectName = Literal["socketio", "native", "polling", "bare"]
 
 #: The application message of the fan-out loads, in bytes (the WebSocket payload).
@@ -39,11 +39,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     :ivar load: the shape of the load.
     :ivar dialect: the wire the clients speak.
     :ivar pid: the server's process (its descendants are counted with it); 0 when not to be measured.
+    :ivar others: further processes that belong to it: another host, Redis.
+    :ivar workers: processes of the host that accept; kept connections are spread evenly over them.
+    :ivar subscriber_port: where the subscribers of ``notify`` connect; 0 for ``port``.
+    :ivar control: the operator's socket of the server; needed by ``reload``.
     :ivar connections: subscribers of a fan-out, connections of ``idle`` and ``connect``.
-    :ivar operations: publications of ``flat`` and ``paced``, requests of ``post``.
+    :ivar operations: publications of ``flat``, ``paced``, ``spread`` and ``notify``, requests of ``post``.
     :ivar warmup: operations (``idle`` and ``connect``: connections) before the measured ones.
     :ivar in_flight: publications, or connection attempts, under way at once.
-    :ivar rate: publications a second (``paced``).
+    :ivar rate: publications a second (``paced``, ``notify``), probes a second (``reload``).
+    :ivar drain: seconds over which old workers let their clients go (``reload``).
     :ivar sample: one client in so many measures latency.
     :ivar settle: seconds of quiet before memory is read.
     :ivar timeout: seconds within which the whole job must end.
@@ -56,6 +61,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     jwt_secret: str
     api_key: str
+    others: tuple[int, ...] = ()
+    workers: int = 1
+    subscriber_port: int = 0
+    control: str = ""
     connections: int
     operations: int
     warmup: int
@@ -63,6 +72,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 20.0
     sample: int = 20
     settle: float = 3.0
+    drain: float = 10.0
     timeout: float = 120.0
 
 
@@ -73,9 +83,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     :ivar lost: expected deliveries that never came, and connections that were lost.
     :ivar message_size: bytes of the application message as received; 0 when none was.
     :ivar server_cpu_us: CPU microseconds of the server in the measured window.
-    :ivar value: the row's figure: server CPU µs a unit, or kB a connection for ``idle``.
+    :ivar value: the row's figure: server CPU µs a unit, kB a connection for ``idle``, seconds for ``reload``, MiB for
+        ``memory``.
     :ivar p50_ms: median latency, publish → receive (``connect``: connect → ready); 0 without samples.
     :ivar generator_share: the generator's own CPU time over wall time (1.0 is a whole core).
+    :ivar figures: what else a load measured, by name.
     """
 
     units: int
@@ -87,3 +99,4 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float
     p99_ms: float
     generator_share: float
+    figures: dict[str, float] = {}

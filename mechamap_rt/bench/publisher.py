@@ -6,6 +6,8 @@ import asyncio
 import re
 from typing import Self, cast
 
+import orjson
+
 from mechamap_rt.bench.job import BenchError, Job
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length:\s*(\d+)")
@@ -19,7 +21,7 @@ class Publisher(asyncio.Protocol):
         self._head = head
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[None] | None = None
+        self._answer: asyncio.Future[bytes] | None = None
 
     @classmethod
     async def open(cls, job: Job, path: str) -> Self:
@@ -37,14 +39,25 @@ class Publisher(asyncio.Protocol):
 
         :raises BenchError: if the answer is not 200 or does not come.
         """
+        await self._ask(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+
+    async def worker(self) -> str:
+        """The name of the server's process that has this connection.
+
+        :raises BenchError: if it does not say.
+        """
+        answer = orjson.loads(await self._ask(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        return str(answer["worker"])
+
+    async def _ask(self, request: bytes) -> bytes:
         if self._transport is None:
             raise BenchError("the publisher's connection is closed")
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        self._transport.write(request)
         try:
-            await asyncio.wait_for(self._answer, _ANSWER_TIMEOUT)
+            return await asyncio.wait_for(self._answer, _ANSWER_TIMEOUT)
         except TimeoutError as error:
-            raise BenchError(f"a publication was not answered within {_ANSWER_TIMEOUT:.0f} s") from error
+            raise BenchError(f"a request was not answered within {_ANSWER_TIMEOUT:.0f} s") from error
 
     def close(self) -> None:
         """End the connection."""
@@ -73,13 +86,13 @@ class Publisher(asyncio.Protocol):
         body = bytes(self._buffer[end + 4 :])
         self._buffer.clear()
         ok = head.startswith(b"HTTP/1.1 200 ")
-        self._finish(None if ok else BenchError(f"a publication was answered {head[9:12]!r} {body[:300]!r}"))
+        self._finish(body if ok else BenchError(f"a request was answered {head[9:12]!r} {body[:300]!r}"))
 
-    def _finish(self, fault: BenchError | None) -> None:
+    def _finish(self, outcome: bytes | BenchError) -> None:
         answer, self._answer = self._answer, None
         if answer is None or answer.done():
             return
-        if fault is None:
-            answer.set_result(None)
+        if isinstance(outcome, bytes):
+            answer.set_result(outcome)
         else:
-            answer.set_exception(fault)
+            answer.set_exception(outcome)

@@ -59,7 +59,7 @@ class Link(Protocol):
         self._serial = 0
         self._asked: dict[int, Deferred[bytes]] = {}
         self._descriptors: deque[int] = deque()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()
         self._waiting_size = 0
         self._paused = False
         self.open = False
@@ -79,8 +79,11 @@ class Link(Protocol):
 
     def ask(self, kind: int, body: bytes) -> Deferred[bytes]:
         """Send a request; fires with the answer, or fails with :class:`LinkLost`. Cancelling forgets it."""
+        return self._request_with(kind, body, -1)
+
+    def _request_with(self, kind: int, body: bytes, descriptor: int) -> Deferred[bytes]:
         serial = self._serial = self._serial % 0xFFFFFFFF + 1
-        if not self._write(_HEADER.pack(len(body), kind, serial) + body):
+        if not self._write(_HEADER.pack(len(body), kind, serial) + body, descriptor):
             return fail(LinkLost("the peer does not read"))
         answer: Deferred[bytes] = Deferred(lambda _: self._unask(serial))
         self._asked[serial] = answer
@@ -91,15 +94,9 @@ class Link(Protocol):
 
     def hand(self, kind: int, body: bytes, descriptor: int) -> Deferred[bytes]:
         """Ask, and send a duplicate of ``descriptor`` with it."""
-        if not self.open or self._paused:
-            return fail(LinkLost("the peer does not read"))
-        transport: Any = self.transport
-        # Twisted sends it with the next bytes, and needs it open until then
+        # it is needed until it is sent, which is some time before the answer
         copy = os.dup(descriptor)
-        transport.sendFileDescriptor(copy)
-        answer = self.ask(kind, body)
-        answer.addBoth(_closed, copy)
-        return answer
+        return self._request_with(kind, body, copy).addBoth(_closed, copy)
 
     def close(self) -> None:
         """End the stream after what has been written."""
@@ -108,19 +105,26 @@ class Link(Protocol):
             transport.unregisterProducer()
             transport.loseConnection()
 
-    def _write(self, frame: bytes) -> bool:
+    def _write(self, frame: bytes, descriptor: int = -1) -> bool:
         """Send, or keep until the peer reads; is there hope?"""
         if not self.open:
             return False
         if not self._paused:
-            self.transport.write(frame)  # type: ignore[union-attr]
+            self._send(frame, descriptor)
             return True
         if self._waiting_size + len(frame) > MAX_WAITING:
             self.dropped += 1
             return False
-        self._waiting.append(frame)
+        self._waiting.append((frame, descriptor))
         self._waiting_size += len(frame)
         return True
+
+    def _send(self, frame: bytes, descriptor: int) -> None:
+        transport: Any = self.transport
+        if descriptor >= 0:
+            # Twisted sends it with the next bytes there are: never later than its frame, and in order
+            transport.sendFileDescriptor(descriptor)
+        transport.write(frame)
 
     # what the transport calls
 
@@ -129,9 +133,11 @@ class Link(Protocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        waiting, self._waiting, self._waiting_size = self._waiting, deque(), 0
-        if waiting:
-            self.transport.write(b"".join(waiting))  # type: ignore[union-attr]
+        waiting = self._waiting
+        while waiting and not self._paused:
+            frame, descriptor = waiting.popleft()
+            self._waiting_size -= len(frame)
+            self._send(frame, descriptor)
 
     def stopProducing(self) -> None:
         """The stream has ended: :meth:`connectionLost` follows."""

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -116,7 +116,7 @@ class RelayBus:
         self._neighbours: dict[str, _Neighbour] = {}
         self._served: dict[int, Serve] = {}
         self._gatherings: dict[_Gathering, None] = {}
-        self._ticking = False
+        self._ticking: IDelayedCall | None = None
 
     # neighbours
 
@@ -149,6 +149,9 @@ class RelayBus:
 
     def stop(self) -> Deferred[None]:
         self._receiver = None
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
         for neighbour in tuple(self._neighbours.values()):
             neighbour.link.close()
         for gathering in tuple(self._gatherings):
@@ -206,12 +209,11 @@ class RelayBus:
 
     def _tick(self) -> None:
         """One timer for all that waits, however much it is."""
-        if not self._ticking:
-            self._ticking = True
-            self._reactor.callLater(COUNT_LIMIT / 2, self._tock)
+        if self._ticking is None:
+            self._ticking = self._reactor.callLater(COUNT_LIMIT / 2, self._tock)
 
     def _tock(self) -> None:
-        self._ticking = False
+        self._ticking = None
         now = self._reactor.seconds()
         for gathering in [each for each in self._gatherings if each.until <= now]:
             gathering.give_up()

@@ -7,6 +7,8 @@ And a ``tcp.Port`` accepts 100 connections in a row, so that in a rush whoever w
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp, unix
@@ -29,9 +31,12 @@ else:
 class _Counted(_Transport):
     """A connection that is counted as long as it is open."""
 
+    #: Of a connection that another process has accepted.
+    share: FairShare
+
     def __init__(self, sock: Any, protocol: Any, client: Any, server: Any, sessionno: int, reactor: Any) -> None:
         super().__init__(sock, protocol, client, server, sessionno, reactor)
-        self._share: FairShare = server.share
+        self._share: FairShare = self.share if server is None else server.share
         self._share.arrived()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -112,3 +117,18 @@ class UnixPort(_Sharing, unix.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         tcp.Port.connectionLost(self, reason)
+
+
+def take_over(reactor: Any, descriptor: int, factory: Any, share: FairShare | None) -> None:
+    """Go on with a connection that another process has accepted; the descriptor is duplicated.
+
+    :param share: counts it; None for nobody.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as given:
+        family = given.family
+    if share is None:
+        reactor.adoptStreamConnection(descriptor, family, factory)
+    elif family == socket.AF_UNIX:
+        type("Given", (_CountedUnix,), {"share": share})._fromConnectedSocket(descriptor, factory, reactor)  # type: ignore[attr-defined]
+    else:
+        type("Given", (_CountedTcp,), {"share": share})._fromConnectedSocket(descriptor, family, factory, reactor)  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from itertools import count
 from struct import Struct
 from typing import Any, Final
@@ -25,6 +24,8 @@ from twisted.python.failure import Failure
 
 from mechamap_rt.bus.link import Link
 from mechamap_rt.bus.relay import FREE_KIND, RelayBus
+from mechamap_rt.system.accepting import take_over
+from mechamap_rt.system.scoreboard import FairShare
 
 _log = Logger()
 
@@ -49,14 +50,22 @@ class Handover:
     :param name: of this process.
     :param port: the factory of connections.
     :param site: the factory of HTTP connections.
+    :param share: counts the sockets that are given to this process.
     """
 
     def __init__(
-        self, reactor: IReactorSocket, relay: RelayBus, name: str, port: IProtocolFactory, site: IProtocolFactory
+        self,
+        reactor: IReactorSocket,
+        relay: RelayBus,
+        name: str,
+        port: IProtocolFactory,
+        site: IProtocolFactory,
+        share: FairShare | None = None,
     ) -> None:
         self._reactor = reactor
         self._relay = relay
         self._name = name
+        self._share = share
         self._port = port
         self._site = site
         self._numbers = count(1)
@@ -119,10 +128,8 @@ class Handover:
         if descriptor < 0:
             raise RuntimeError("a socket was announced and none came")
         try:
-            with socket.socket(fileno=os.dup(descriptor)) as given:
-                family = given.family
-            adopted: Any = _Adopted(self._port)
-            self._reactor.adoptStreamConnection(descriptor, family, adopted)
+            adopted = _Adopted(self._port)
+            take_over(self._reactor, descriptor, adopted, self._share)
         finally:
             os.close(descriptor)
         if adopted.protocol_made is not None:

@@ -93,8 +93,12 @@ class Configured:
         self.write(CLIENT_EVENTS_PER_MINUTE="3")
         unset = dict.fromkeys(("JWT_SECRET", "LARAVEL_API_KEY", "ADMIN_KEY", "CLIENT_EVENTS_PER_MINUTE"))
         self.server = Server.start(folder, CLUSTER | {"CLUSTER_DRAIN_TIME": "200"} | unset)
-        # the demo users' tokens are the only ones that a made-up secret has signed
-        self.tokens = re.findall(r"^ +(eyJ\S+)$", self.server.output(), re.MULTILINE)
+        # the demo users' tokens, printed at the start, are the only ones that the made-up secret has signed
+        until(lambda: len(self._printed()) == 3, self.server.output)
+        self.tokens = self._printed()
+
+    def _printed(self) -> list[str]:
+        return re.findall(r"^ +(eyJ\S+)$", self.server.output(), re.MULTILINE)
 
     def write(self, **settings: str) -> None:
         self._file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
