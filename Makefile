@@ -19,7 +19,7 @@ BUNDLE := mechamap_rt/http/static/socket.io
 BUNDLE_FILES := socket.io.js socket.io.min.js socket.io.esm.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-tools lint format bench fuzz conformance bundle clean distclean
+.PHONY: help run test test-tools lint format bench fuzz conformance chaos bundle clean distclean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -52,6 +52,10 @@ fuzz: $(DEV_READY)  ## five minutes of any bytes: into the codecs (coverage-guid
 
 conformance: $(DEV_READY)  ## the protocol conformance suite against any server (ARGS='http://127.0.0.1:3000 --token …')
 	$(BIN)/python -m tests.conformance $(ARGS)
+
+chaos: $(DEV_READY)  ## fifty reloads under traffic, then two minutes of workers that die and hang: two tables
+	$(BIN)/python -m tests.chaos reloads
+	$(BIN)/python -m tests.chaos soak
 
 $(PEER_READY): bench/peer/package-lock.json
 	cd bench/peer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

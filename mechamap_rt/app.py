@@ -180,7 +180,13 @@ class Realtime(Service):
         routes = [
             *Publishing(self.node, keys, time.time).routes(),
             *Information(
-                self.node, self.census, keys, time.time, features(settings), settings.server.node_env
+                self.node,
+                self.census,
+                keys,
+                time.time,
+                features(settings),
+                settings.server.node_env,
+                lambda: self.router.draining or self.site.closing,
             ).routes(),
         ]
         if settings.server.demo:

@@ -76,9 +76,23 @@ def joined(reactor: Any, settings: Settings, local: IBus, name: str) -> IBus:
     return bus
 
 
+def stored(reactor: Any, settings: Settings, host: ISessionStore, bus: IBus, name: str) -> ISessionStore:
+    """The session store of a host, or of several where Redis counts for them; it begins and ends with the reactor."""
+    redis = settings.redis
+    # a Redis Cluster has what belongs together in different places
+    if not (redis.configured and redis.session_store) or redis.cluster_nodes:
+        return host
+    from mechamap_rt.bus.redis import RedisBus
+    from mechamap_rt.sessions import redis as sessions
+
+    commands = bus.commands if isinstance(bus, RedisBus) else None
+    store: ISessionStore = sessions.joined(reactor, redis, commands, host, quota(settings), name)
+    return store
+
+
 def alone(reactor: Any, settings: Settings) -> Place:
     """The place of a process that has its host for itself."""
     name = process_name(host_name(settings), 1)
-    return Place(
-        name, joined(reactor, settings, MemoryBus(), name), LocalStore(Tally(quota(settings), reactor.seconds))
-    )
+    bus = joined(reactor, settings, MemoryBus(), name)
+    store = LocalStore(Tally(quota(settings), reactor.seconds))
+    return Place(name, bus, stored(reactor, settings, store, bus, name))

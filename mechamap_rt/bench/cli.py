@@ -16,7 +16,7 @@ from rich.console import Console
 from mechamap_rt.bench import report
 from mechamap_rt.bench.contenders import API_KEY, JWT_SECRET, ServerName
 from mechamap_rt.bench.job import BenchError, DialectName, Job, require_loopback
-from mechamap_rt.bench.runner import Progress, generate, run_scenario
+from mechamap_rt.bench.runner import Progress, Row, generate, run_scenario
 from mechamap_rt.bench.scenarios import SCENARIOS, Contender, Scenario, scenario
 
 _NAMES = [each.name for each in SCENARIOS]
@@ -36,9 +36,10 @@ def list_scenarios() -> None:
     for each in SCENARIOS:
         click.echo(f"{each.name:14} {each.title}; {each.unit}")
         click.echo(f"{'':14} rows: {', '.join(row.label for row in each.contenders)}")
+        none = {row.label: Row(contender=row.label, server=row.server, dialect=row.dialect) for row in each.contenders}
         for target in each.targets:
-            against = f"× {target.against}" if target.against else each.unit
-            click.echo(f"{'':14} target: {target.subject} ≤ {target.limit:g} {against}")
+            verdict = report.verdict(target, none, each)
+            click.echo(f"{'':14} target: {report.aim(verdict, verdict.unit, verdict.factor)}")
 
 
 @main.command("run")
@@ -89,8 +90,19 @@ def _progress(noise: Console, repeat: int) -> Progress:
 @click.option("--pid", default=0, help="The server's process; without it no CPU or memory is measured.")
 @click.option("--connections", type=_COUNT, help="Instead of the scenario's.")
 @click.option("--operations", type=_COUNT, help="Publications or requests, instead of the scenario's.")
+@click.option("--in-flight", type=_COUNT, help="Publications under way at once, instead of the scenario's.")
+@click.option("--workers", default=1, type=_COUNT, help="The server's workers, all of which are posted to.")
+@click.option("--control", default="", help="The server's control socket, for the scenario `reload`.")
 def load(
-    name: str, target: str, dialect: DialectName, pid: int, connections: int | None, operations: int | None
+    name: str,
+    target: str,
+    dialect: DialectName,
+    pid: int,
+    connections: int | None,
+    operations: int | None,
+    in_flight: int | None,
+    workers: int,
+    control: str,
 ) -> None:
     """Put the load of SCENARIO on a server that is already running, for a profiler to look at.
 
@@ -107,12 +119,15 @@ def load(
             pid=pid,
             jwt_secret=os.environ.get("JWT_SECRET", JWT_SECRET),
             api_key=os.environ.get("LARAVEL_API_KEY", API_KEY),
+            workers=workers,
+            control=control,
             connections=connections or size.connections,
             operations=operations or size.operations,
             warmup=size.warmup,
-            in_flight=size.in_flight,
+            in_flight=in_flight or size.in_flight,
             rate=size.rate,
             settle=size.settle,
+            drain=size.drain,
             timeout=600.0,
         )
         result = generate(job)

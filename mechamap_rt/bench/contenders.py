@@ -11,13 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mechamap_rt.bench.job import BenchError
 from mechamap_rt.bench.procfs import process_tree
+from mechamap_rt.cli.client import ask
+from mechamap_rt.cli.failure import Failure
 
 ServerName = Literal["mechamap", "npm", "sendloop"]
 
@@ -44,15 +46,38 @@ _NO_LIMITS = dict.fromkeys(
 
 
 @dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How many processes a server is, and where they run.
+
+    :ivar workers: under a master; 0 for a single process without one.
+    :ivar hosts: 2 are joined by a Redis, which is started with them.
+    :ivar free: servers and load generator share all cores; otherwise each side has one of its own.
+    """
+
+    workers: int = 0
+    hosts: int = 1
+    free: bool = False
+
+
+ALONE = Arrangement()
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A running server.
 
     :ivar pid: its (master) process.
+    :ivar others: further processes that belong to it.
+    :ivar subscriber_port: where its subscribers connect.
+    :ivar control: the operator's socket.
     """
 
     name: ServerName
     pid: int
     port: int
+    others: tuple[int, ...]
+    subscriber_port: int
+    control: str
 
 
 def command(name: ServerName) -> list[str]:
@@ -89,8 +114,14 @@ def environment(port: int, home: str) -> dict[str, str]:
         "LARAVEL_API_KEY": API_KEY,
         "ADMIN_KEY": "benchmark-admin-key-of-at-least-32-bytes",
         "NODE_ENV": "development",
+        "CONTROL_SOCKET": control_socket(home),
         **_NO_LIMITS,
     }
+
+
+def control_socket(home: str) -> str:
+    """The operator's socket of a server in that directory."""
+    return f"{home}/control.sock"
 
 
 def free_port() -> int:
@@ -102,10 +133,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def pinned(cpu: int) -> Iterator[None]:
-    """Processes started inside run on this core, if there are two to choose from."""
+def pinned(cpu: int | None) -> Iterator[None]:
+    """Processes started inside run on this core, if there are two to choose from; on any for ``None``."""
     allowed = os.sched_getaffinity(0)
-    if not {SERVER_CPU, GENERATOR_CPU} <= allowed:
+    if cpu is None or not {SERVER_CPU, GENERATOR_CPU} <= allowed:
         yield
         return
     os.sched_setaffinity(0, {cpu})
@@ -116,46 +147,116 @@ def pinned(cpu: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(name: ServerName) -> Iterator[Server]:
+def running(name: ServerName, arrangement: Arrangement = ALONE) -> Iterator[Server]:
     """A server, started, ready, and ended at the end.
 
     :raises BenchError: if it does not become ready.
     """
+    cpu = None if arrangement.free else SERVER_CPU
+    with contextlib.ExitStack() as stack:
+        if arrangement.hosts == 1:
+            cluster = {"CLUSTER_ENABLED": "true", "CLUSTER_WORKERS": str(arrangement.workers)}
+            pid, port, home = stack.enter_context(_host(name, cpu, cluster if arrangement.workers else {}))
+            _await_workers(home, arrangement.workers)
+            yield Server(name, pid, port, (), port, control_socket(home))
+            return
+        redis, redis_port = stack.enter_context(_redis(cpu))
+        joined = {"REDIS_HOST": HOST, "REDIS_PORT": str(redis_port)}
+        other, other_port, _ = stack.enter_context(_host(name, cpu, {**joined, "HOST_ID": "bbb"}))
+        pid, port, home = stack.enter_context(_host(name, cpu, {**joined, "HOST_ID": "aaa"}))
+        yield Server(name, pid, port, (other, redis), other_port, control_socket(home))
+
+
+@contextlib.contextmanager
+def _host(name: ServerName, cpu: int | None, settings: dict[str, str]) -> Iterator[tuple[int, int, str]]:
+    """The server's process, port and directory on one host."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="mechamap-bench-") as home:
-        log = Path(home) / "log"
-        with log.open("wb") as output, pinned(SERVER_CPU):
-            process = subprocess.Popen(
-                command(name),
-                cwd=home,
-                env=environment(port, home),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            _await_health(process, port, log)
-            yield Server(name, process.pid, port)
-        finally:
-            _end(process)
+        environ = environment(port, home) | settings
+        with _process(command(name), home, environ, cpu) as process:
+            _await(process, Path(home) / "log", lambda: _healthy(port))
+            yield process.pid, port, home
 
 
-def _await_health(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+@contextlib.contextmanager
+def _redis(cpu: int | None) -> Iterator[tuple[int, int]]:
+    """The process and port of a Redis that keeps nothing on disk."""
+    program, port = shutil.which("redis-server"), free_port()
+    if program is None:
+        raise BenchError("redis-server is missing; on Debian: apt-get install redis-server")
+    with tempfile.TemporaryDirectory(prefix="mechamap-bench-") as home:
+        options = {"bind": HOST, "port": str(port), "dir": home, "save": "", "appendonly": "no", "daemonize": "no"}
+        arguments = [word for option, value in options.items() for word in (f"--{option}", value)]
+        with _process([program, *arguments], home, {"PATH": os.defpath}, cpu) as process:
+            _await(process, Path(home) / "log", lambda: _connects(port))
+            yield process.pid, port
+
+
+@contextlib.contextmanager
+def _process(
+    words: list[str], home: str, environ: dict[str, str], cpu: int | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, with its words in the file ``log``; ended at the end."""
+    with (Path(home) / "log").open("wb") as output, pinned(cpu):
+        process = subprocess.Popen(
+            words, cwd=home, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _await(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
-        try:
-            connection.request("GET", "/api/health")
-            if connection.getresponse().status == http.HTTPStatus.OK:
-                return
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
+        if ready():
+            return
         time.sleep(0.05)
     status = process.poll()
     what = "was not ready in time" if status is None else f"ended with {status} before it was ready"
     raise BenchError(f"the server {what}; its last words: {log.read_text(errors='replace').strip()[-500:]}")
+
+
+def _connects(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), 2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/api/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _await_workers(home: str, workers: int) -> None:
+    """Wait until so many workers take clients.
+
+    :raises BenchError: if they do not in time.
+    """
+    deadline = time.monotonic() + _START_TIMEOUT
+    while workers:
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(control_socket(home))
+            try:
+                listed = ask(control, "workers", {}, _STOP_TIMEOUT, lambda progress: None)["workers"]
+            except Failure as failure:
+                listed, fault = [], failure.message
+            else:
+                fault = f"{listed}"
+        if sum(worker["state"] == "ready" for worker in listed) == workers:
+            return
+        if time.monotonic() > deadline:
+            raise BenchError(f"{workers} workers were not ready in time: {fault}")
+        time.sleep(0.05)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

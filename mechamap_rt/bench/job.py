@@ -88,6 +88,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     :ivar p50_ms: median latency, publish → receive (``connect``: connect → ready); 0 without samples.
     :ivar generator_share: the generator's own CPU time over wall time (1.0 is a whole core).
     :ivar figures: what else a load measured, by name.
+    :ivar faults: what went wrong in it, once each, when that is a figure and no failure.
     """
 
     units: int
@@ -100,3 +101,4 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     generator_share: float
     figures: dict[str, float] = {}
+    faults: list[str] = []

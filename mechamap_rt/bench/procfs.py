@@ -49,15 +49,27 @@ def memory_bytes(pids: list[int]) -> int:
 
     :raises BenchError: if a process is gone.
     """
-    return sum(_anonymous(pid) for pid in pids)
+    return sum(_kilobytes(pid, "smaps_rollup", "Pss_Anon") * 1024 for pid in pids)
 
 
-def _anonymous(pid: int) -> int:
+def memory_of(pid: int) -> dict[str, int]:
+    """Bytes of memory of one process.
+
+    ``rss``: resident, as ``ps`` says. ``pss``: the same with each shared page divided among those who share it.
+    ``anon``: resident and of no file.
+
+    :raises BenchError: if it is gone.
+    """
+    names = {"rss": ("status", "VmRSS"), "pss": ("smaps_rollup", "Pss"), "anon": ("status", "RssAnon")}
+    return {kind: _kilobytes(pid, *where) * 1024 for kind, where in names.items()}
+
+
+def _kilobytes(pid: int, file: str, name: str) -> int:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError as error:
         raise BenchError(f"process {pid} of the server is gone") from error
     for line in lines:
-        if line.startswith("Pss_Anon:"):
-            return int(line.split()[1]) * 1024
-    raise BenchError(f"no Pss_Anon in /proc/{pid}/smaps_rollup")
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise BenchError(f"no {name} in /proc/{pid}/{file}")

@@ -45,12 +45,14 @@ class Row(msgspec.Struct, kw_only=True):
     faults: list[str] = []
 
 
-def generate(job: Job) -> Result:
+def generate(job: Job, cpu: int | None = GENERATOR_CPU) -> Result:
     """Let a new load generator do the job.
+
+    :param cpu: its core; ``None`` for any.
 
     :raises BenchError: if it could not.
     """
-    with pinned(GENERATOR_CPU):
+    with pinned(cpu):
         generator = subprocess.Popen(
             [sys.executable, "-m", "mechamap_rt.bench.generator"],
             stdin=subprocess.PIPE,
@@ -83,14 +85,19 @@ def job_for(server: Server, scenario: Scenario, contender: Contender, size: Size
         host=HOST,
         port=server.port,
         pid=server.pid,
+        others=server.others,
+        workers=contender.arrangement.workers or 1,
+        subscriber_port=server.subscriber_port,
+        control=server.control,
         jwt_secret=JWT_SECRET,
         api_key=API_KEY,
         connections=size.connections,
         operations=size.operations,
         warmup=size.warmup,
-        in_flight=size.in_flight,
+        in_flight=contender.in_flight or size.in_flight,
         rate=size.rate,
         settle=size.settle,
+        drain=size.drain,
         timeout=_JOB_TIMEOUT,
     )
 
@@ -108,8 +115,10 @@ def run_scenario(
         for row, contender in zip(rows, contenders, strict=True):
             progress(scenario, contender, number)
             try:
-                with running(contender.server) as server:
-                    row.runs.append(generate(job_for(server, scenario, contender, size)))
+                arrangement = contender.arrangement
+                with running(contender.server, arrangement) as server:
+                    job = job_for(server, scenario, contender, size)
+                    row.runs.append(generate(job, None if arrangement.free else GENERATOR_CPU))
             except BenchError as fault:
                 row.runs.append(None)
                 if str(fault) not in row.faults:

@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
-from mechamap_rt.bench.contenders import ServerName
+from mechamap_rt.bench.contenders import ALONE, Arrangement, ServerName
 from mechamap_rt.bench.job import DialectName, LoadName
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server and the wire it is spoken to over; one row of a scenario."""
+    """A server and the wire it is spoken to over; one row of a scenario.
+
+    :ivar in_flight: publications under way at once; 0 for the scenario's.
+    """
 
     label: str
     server: ServerName
     dialect: DialectName
+    arrangement: Arrangement = ALONE
+    in_flight: int = 0
+
+
+#: What of two rows is judged: ``ratio``, ours ÷ the other's; ``difference``, ours − the other's; ``speedup``, how many
+#: times as much the row's workers do together, each with a core, when only CPU time counts.
+Relation = Literal["ratio", "difference", "speedup"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An aim: a row's figure, or its ratio to another row's, is at most ``limit``.
+    """An aim: a row's figure, or its relation to another row's, is at most ``limit``.
 
     :ivar against: the other row's label; ``None`` when the figure itself is limited.
+    :ivar figure: the name of the figure; empty for the row's main one.
+    :ivar least: at least ``limit`` instead.
     """
 
     subject: str
     against: str | None
     limit: float
+    figure: str = ""
+    relation: Relation = "ratio"
+    least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A further figure of a scenario: its name, its heading, and what it is counted in."""
+
+    figure: str
+    heading: str
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +64,7 @@ class Size:
     in_flight: int = 4
     rate: float = 20.0
     settle: float = 5.0
+    drain: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +73,10 @@ class Scenario:
 
     :ivar unit: of a row's figure.
     :ivar quick: the size that only shows that it works.
+    :ivar references: rows that the others are divided by.
+    :ivar columns: further figures.
+    :ivar timed: it has latencies, and the CPU of server and generator; columns show them.
+    :ivar note: what must be known to read the figures.
     """
 
     name: str
@@ -58,6 +87,10 @@ class Scenario:
     targets: tuple[Target, ...]
     size: Size
     quick: Size
+    references: tuple[str, ...] = ("npm", "sendloop")
+    columns: tuple[Column, ...] = ()
+    timed: bool = True
+    note: str = ""
 
 
 MECHAMAP = Contender("mechamap", "mechamap", "socketio")
@@ -69,7 +102,7 @@ SENDLOOP = Contender("sendloop", "sendloop", "bare")
 
 _QUICK = Size(connections=40, operations=20, warmup=5, in_flight=4, rate=50.0, settle=0.2)
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (
+_SINGLES: Final[tuple[Scenario, ...]] = (
     Scenario(
         name="fanout-flat",
         title="200-byte message to 1,000 subscribers of one channel, 4 publications in flight",
@@ -134,6 +167,121 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         quick=replace(_QUICK, connections=1),
     ),
 )
+
+
+_SINGLE = Contender("single", "mechamap", "socketio", Arrangement(free=True))
+_SINGLE_8 = replace(_SINGLE, label="single-8", in_flight=8)
+_CLUSTER_1, _CLUSTER_2, _CLUSTER_3 = (
+    Contender(f"cluster-{workers}", "mechamap", "socketio", Arrangement(workers=workers, free=True), 4 * workers)
+    for workers in (1, 2, 3)
+)
+_REDIS = Contender("redis", "mechamap", "socketio", Arrangement(hosts=2, free=True))
+
+_CLUSTERS: Final[tuple[Scenario, ...]] = (
+    Scenario(
+        name="cluster-fanout",
+        title="200-byte message to 1,000 subscribers of one channel, 4 publications in flight for each worker",
+        unit="µs CPU/delivery",
+        load="spread",
+        contenders=(_SINGLE, _SINGLE_8, _CLUSTER_1, _CLUSTER_2, _CLUSTER_3),
+        targets=(
+            Target("cluster-2", "single", 2 / 1.7),
+            Target("cluster-2", "single", 1.7, relation="speedup", least=True),
+            Target("cluster-2", "single", 1.7, figure="rate", least=True),
+            Target("cluster-2", "single-8", 1.7, figure="rate", least=True),
+        ),
+        size=Size(connections=1000, operations=2000, warmup=200, in_flight=4),
+        quick=_QUICK,
+        references=("single", "single-8"),
+        columns=(Column("rate", "per s", "deliveries/s"),),
+        note="CPU is of all processes, master included. Every worker is posted to alike. single-8 is one process with "
+        "as much under way as cluster-2: it writes larger pieces, less often. Servers and generator share all cores; "
+        "98 % of the subscribers are read now and then only, which costs little, so that the cores are the servers': "
+        "compare within this table alone, and deliveries/s only where nothing else runs.",
+    ),
+    Scenario(
+        name="cluster-post",
+        title="POST of one notification to one subscriber, one after the other, to each worker in turn, any core",
+        unit="µs CPU/request",
+        load="post",
+        contenders=(_SINGLE, _CLUSTER_3),
+        targets=(),
+        size=Size(connections=1, operations=3000, warmup=999),
+        quick=replace(_QUICK, connections=1),
+        references=("single",),
+        note="CPU is of all processes, master included; one POST in three meets the subscriber's own worker.",
+    ),
+    Scenario(
+        name="redis-publish",
+        title="POST of one notification to one subscriber, 1,000 a second; redis: the subscriber is on another host",
+        unit="µs CPU/publication",
+        load="notify",
+        contenders=(_SINGLE, _REDIS),
+        targets=(
+            Target("redis", "single", 150.0, relation="difference"),
+            Target("redis", None, 3.0, figure="p99"),
+            Target("redis", None, 990.0, figure="rate", least=True),
+        ),
+        size=Size(connections=1, operations=5000, warmup=1000, rate=1000.0),
+        quick=replace(_QUICK, connections=1, rate=200.0),
+        references=("single",),
+        columns=(Column("rate", "per s", "posts/s"),),
+        note="CPU is of both hosts, a process each, and of redis-server. Posted at a fixed rate over 8 connections; "
+        "latency is from the POST's sending to the message's arrival, in one process with one clock.",
+    ),
+    Scenario(
+        name="reload",
+        title="mechamapctl reload --drain 10s of 3 workers with 1,000 clients, half native, half Socket.IO",
+        unit="s to the answer",
+        load="reload",
+        contenders=(_CLUSTER_3,),
+        targets=(
+            Target("cluster-3", None, 15.0),
+            Target("cluster-3", None, 15.0, figure="back"),
+            Target("cluster-3", None, 0.0, figure="http_failed"),
+            Target("cluster-3", None, 0.0, figure="refused"),
+        ),
+        size=Size(connections=1000, operations=0, warmup=0, rate=50.0),
+        quick=replace(_QUICK, drain=1.0),
+        references=(),
+        columns=(
+            Column("back", "last back s", "s to the last client's return"),
+            Column("gap_p99", "away p99 s", "s away"),
+            Column("left", "left", "departures"),
+            Column("refused", "refused", "refused connections"),
+            Column("http", "GETs", "requests"),
+            Column("http_failed", "failed", "failed requests"),
+            Column("http_p99_ms", "GET p99 ms", "ms"),
+        ),
+        timed=False,
+        note="Clients come back as socket.io-client does (after 0.5 to 1.5 s), native ones when the server says; GET "
+        "/api/health is asked 50 times a second, over a fresh connection each.",
+    ),
+    Scenario(
+        name="memory",
+        title="the processes after their start, without a client; the largest worker",
+        unit="worker RSS MiB",
+        load="memory",
+        contenders=(_SINGLE, _CLUSTER_3),
+        targets=(Target("cluster-3", None, 60.0), Target("cluster-3", None, 45.0, figure="master_rss")),
+        size=Size(connections=0, operations=0, warmup=0, settle=5.0),
+        quick=replace(_QUICK, connections=0),
+        references=(),
+        columns=(
+            Column("worker_pss", "worker Pss", "MiB"),
+            Column("worker_anon", "worker anon", "MiB"),
+            Column("master_rss", "master RSS", "MiB of the master's RSS"),
+            Column("master_pss", "master Pss", "MiB"),
+            Column("master_anon", "master anon", "MiB"),
+            Column("total_pss", "all Pss", "MiB"),
+        ),
+        timed=False,
+        note="MiB as ps has it: kB ÷ 1,024. RSS counts shared pages in each process, Pss shares them out; anon is "
+        "RssAnon, of no file.",
+    ),
+)
+
+SCENARIOS: Final[tuple[Scenario, ...]] = _SINGLES + _CLUSTERS
 
 
 def scenario(name: str) -> Scenario:

@@ -20,6 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mechamap_rt.system.direct import write
+
 _log = Logger()
 
 _HEADER: Final = Struct(">IBI")
@@ -121,9 +123,11 @@ class Link(Protocol):
 
     def _send(self, frame: bytes, descriptor: int) -> None:
         transport: Any = self.transport
-        if descriptor >= 0:
-            # Twisted sends it with the next bytes there are: never later than its frame, and in order
-            transport.sendFileDescriptor(descriptor)
+        if descriptor < 0:
+            write(transport, frame)
+            return
+        # Twisted sends it with the next bytes there are: never later than its frame, and in order
+        transport.sendFileDescriptor(descriptor)
         transport.write(frame)
 
     # what the transport calls

@@ -26,6 +26,7 @@ class Information:
     """Answers questions about this service.
 
     :param features: what is switched on, by name.
+    :param leaving: does this process let its clients go?
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Information:
         clock: Callable[[], float],
         features: Mapping[str, Any],
         environment: str,
+        leaving: Callable[[], bool],
     ) -> None:
         self._node = node
         self._census = census
@@ -43,6 +45,7 @@ class Information:
         self._clock = clock
         self._features = features
         self._environment = environment
+        self._leaving = leaving
         self._started = time.monotonic()
 
     def routes(self) -> list[Route]:
@@ -96,10 +99,11 @@ class Information:
 
     async def ready(self, request: RealtimeRequest) -> Reply:
         """May it be sent clients? ``degraded`` is a yes: this host is served, but some other is out of reach."""
-        status = "degraded" if self._node.degraded else "ready"
+        leaving = self._leaving()
+        status = "draining" if leaving else "degraded" if self._node.degraded else "ready"
         checks = {"bus": "degraded" if self._node.degraded else "ok"}
-        answer = {"success": True, "status": status, "worker": self._node.name, "checks": checks}
-        return Reply.of(answer | {"timestamp": self._now()})
+        answer = {"success": not leaving, "status": status, "worker": self._node.name, "checks": checks}
+        return Reply.of(answer | {"timestamp": self._now()}, 503 if leaving else 200)
 
     async def status(self, request: RealtimeRequest) -> Reply:
         figures = await self._census.figures()

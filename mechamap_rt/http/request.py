@@ -21,9 +21,9 @@ from zope.interface import implementer
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.express import COMPRESS_FROM, accepts_gzip
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
+from mechamap_rt.system.direct import write
 from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.transport.handshake import Origins
-from mechamap_rt.transport.websocket import direct
 from mechamap_rt.wire import engineio
 
 _log = Logger()
@@ -247,18 +247,7 @@ class RealtimeChannel(http.HTTPChannel):
             self.callLater(0, lambda: self.dataReceived(held))
 
     def _send(self, response: bytes) -> None:
-        """Write, straight to the socket where nothing waits before it."""
-        transport = self.transport
-        send = direct(transport)
-        if send is not None and not transport.dataBuffer and not transport._tempDataBuffer:
-            try:
-                sent = send(response)
-            except OSError:
-                sent = 0
-            if sent == len(response):
-                return
-            response = response[sent:]
-        transport.write(response)
+        write(self.transport, response)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         poll, self._polling = self._polling, None

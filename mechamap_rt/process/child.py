@@ -28,7 +28,9 @@ _log = Logger()
 
 T = TypeVar("T")
 
+#: The environment name of what the master tells a worker when it starts it.
 MANDATE: Final = "MECHAMAP_WORKER"
+#: The signal at which a process writes where each of its threads is.
 DUMP_SIGNAL: Final = signal.SIGUSR2
 #: The first descriptor of a worker that is not standard input, output or errors.
 _FIRST: Final = 3

@@ -6,6 +6,7 @@ It binds before privileges are given up, starts the workers, watches them, and s
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 
 from mechamap_rt.announcement import announce, cautions
 from mechamap_rt.place import host_name
+from mechamap_rt.process.child import DUMP_SIGNAL
 from mechamap_rt.process.control import Control, tcp_port
 from mechamap_rt.process.crew import Crew
 from mechamap_rt.process.steering import Steering
@@ -27,15 +29,13 @@ from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
 from mechamap_rt.system.collector import Collector
 from mechamap_rt.system.listening import Bound, ListenError
-from mechamap_rt.system.memory import release_code
+from mechamap_rt.system.memory import settle
 from mechamap_rt.system.notify import Notifier
 
 _log = Logger()
 
 #: Seconds between two looks at the workers, at most.
 LOOK: Final = 1.0
-#: Seconds after the start in which everything that will be used has been.
-SETTLED: Final = 2.0
 
 
 class Master(Service):
@@ -80,6 +80,8 @@ class Master(Service):
     def startService(self) -> None:
         super().startService()
         globalLogPublisher.addObserver(self._control.journal)
+        # whoever signals the whole service wants to see the workers, not to end the master
+        faulthandler.register(DUMP_SIGNAL, all_threads=True)
         starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(self._fail)
 
@@ -98,7 +100,7 @@ class Master(Service):
         self._announce()
         self._notifier.ready()
         self._watch_over()
-        self._reactor.callLater(SETTLED, release_code)
+        settle(self._reactor)
 
     def _announce(self) -> None:
         for caution in cautions(self._settings):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
+from mechamap_rt.core.publication import provenance, splice
 from mechamap_rt.wire import json
 
 
@@ -81,7 +83,11 @@ class Operations:
         event = asked.get("event")
         if not isinstance(event, str) or not 1 <= len(event) <= 255:
             raise OperationFault("INVALID", "1 to 255 characters are required", "event")
-        ident, count = self._node.publish(channel, event, json.encode(asked.get("data", {})))
+        data = asked.get("data", {})
+        if not isinstance(data, dict):
+            raise OperationFault("INVALID", "An object is required", "data")
+        told = splice(json.encode(data), provenance(json.timestamp(time.time()), "operator"), wins=False)
+        ident, count = self._node.publish(channel, event, told)
         return {"id": ident, "channel": channel.name, "subscribers": await count}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -13,10 +14,12 @@ from mechamap_rt import __version__
 from mechamap_rt.app import Realtime
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, alone
+from mechamap_rt.process.child import DUMP_SIGNAL
 from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.operations import OperationFault, Operations
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.listening import ListenError
+from mechamap_rt.system.memory import settle
 from mechamap_rt.system.meter import Meter, resident
 from mechamap_rt.system.notify import Notifier
 
@@ -47,6 +50,7 @@ class Single(Realtime):
     async def start_up(self) -> None:
         await super().start_up()
         globalLogPublisher.addObserver(self._control.journal)
+        faulthandler.register(DUMP_SIGNAL, all_threads=True)
         self._listen_to_operators()
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(_hang_up))
         self._meter.start()
@@ -62,6 +66,7 @@ class Single(Realtime):
         super().accept()
         self._notifier.ready()
         self._watch_over()
+        settle(self._reactor)
 
     def _watch_over(self) -> None:
         interval = self._notifier.watchdog_interval
@@ -102,6 +107,8 @@ class Single(Realtime):
             "pid": os.getpid(),
             "state": "ready",
             "uptime": uptime,
+            "generation": 1,
+            "degraded": node.degraded,
             **figures,
             "rss": sample["rss"],
             "cpu": sample["cpu"],
@@ -119,6 +126,7 @@ class Single(Realtime):
             "degraded": node.degraded,
             **figures,
             "memory": {"rss": resident()},
+            "wanted": 1,
             "workers": [worker],
             "alerts": [],
             "reloads": 0,

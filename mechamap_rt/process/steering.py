@@ -122,7 +122,7 @@ class Steering:
         samples = [(child.figures.get("cpu", 0.0), child.figures.get("lag", 0.0)) for child in serving]
         had, wanted = self._crew.wanted, self._scaler.observe(samples)
         if wanted != had:
-            _log.info("{wanted} workers instead of {had}: {reason}", wanted=wanted, had=had, reason=self._scaler.reason)
+            _log.info("From {had} workers to {wanted}: {reason}", wanted=wanted, had=had, reason=self._scaler.reason)
             self._background(self._rescale(wanted))
 
     def _relieve(self, child: Child) -> None:
@@ -243,9 +243,16 @@ class Steering:
         """Automatic scaling, from what is wanted now; its bounds are widened to what an operator wanted."""
         cluster, wanted = self._settings.cluster, self._crew.wanted
         low, _, high = start_range(self._settings)
-        clock = self._reactor.seconds
-        low, high = min(low, wanted), max(high, wanted)
-        return Scaler(low, high, cluster.scale_cpu, cluster.scale_lag, clock, start=wanted)
+        return Scaler(
+            min(low, wanted),
+            max(high, wanted),
+            cluster.scale_cpu,
+            cluster.scale_lag,
+            self._reactor.seconds,
+            start=wanted,
+            sustain=cluster.scale_sustain,
+            cooldown=cluster.scale_cooldown,
+        )
 
     async def _rescale(self, wanted: int) -> None:
         await self._alone("scale", partial(self._crew.scale, wanted, self._settings.cluster.drain_time))

@@ -28,13 +28,14 @@ from mechamap_rt.app import Realtime
 from mechamap_rt.bus.link import OneLink
 from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.interfaces import IReactor
-from mechamap_rt.place import Place, joined, quota
+from mechamap_rt.place import Place, joined, quota, stored
+from mechamap_rt.process.child import DUMP_SIGNAL, MANDATE
 from mechamap_rt.process.operations import OperationFault, Operations
 from mechamap_rt.process.orders import Accept, Beat, Drain, Hello, Meet, Operate, Refused, Stop, Stream
 from mechamap_rt.sessions.host import HostStore
 from mechamap_rt.settings import Settings, SettingsError, load
 from mechamap_rt.system.listening import Bound
-from mechamap_rt.system.memory import release_code
+from mechamap_rt.system.memory import settle
 from mechamap_rt.system.meter import Meter
 from mechamap_rt.system.scoreboard import FairShare, Scoreboard
 from mechamap_rt.transport.handover import WITH_DESCRIPTOR
@@ -43,11 +44,8 @@ from mechamap_rt.wire import json
 _log = Logger()
 
 #: The environment name of the mandate.
-MANDATE: Final = "MECHAMAP_WORKER"
-#: The signal at which a worker that hangs writes where it is.
-DUMP_SIGNAL: Final = signal.SIGUSR2
-#: Seconds after the start in which everything that will be used has been.
-SETTLED: Final = 2.0
+#: Whose information is of no use to an operator: of ports and of the reactor, for each worker again.
+_CHATTER: Final = frozenset(("log_legacy", "twisted.internet.base"))
 #: Seconds between two signs of life.
 BEAT: Final = 1.0
 
@@ -81,10 +79,11 @@ class Worker:
         self._board = Scoreboard.attach(mandate.board)
         self._slot = self._board.slot(mandate.slot)
         sockets = [Bound(socket.socket(fileno=descriptor), url) for descriptor, url in mandate.sockets]
+        bus = joined(reactor, settings, self._relay, mandate.name)
         place = Place(
             mandate.name,
-            joined(reactor, settings, self._relay, mandate.name),
-            store,
+            bus,
+            stored(reactor, settings, store, bus, mandate.name),
             self._relay,
             sockets,
             FairShare(reactor, self._board, self._slot),
@@ -126,7 +125,7 @@ class Worker:
 
     def accept(self) -> None:
         self.realtime.accept()
-        self._reactor.callLater(SETTLED, release_code)
+        settle(self._reactor)
 
     async def drain(self, seconds: float) -> int:
         """Let everybody go, and end soon after the answer."""
@@ -150,9 +149,8 @@ class Worker:
             raise Refused(json.encode(fault.members()).decode()) from None
 
     def orphaned(self) -> None:
-        """The master is gone: nobody would replace this process, or stop it."""
+        """The master is gone, and the log with it: nobody would replace this process, or stop it."""
         if not self._ending:
-            _log.error("The master is gone: this worker lets its clients go and ends")
             leaving = Deferred.fromCoroutine(self.drain(self._settings.cluster.drain_time))
             leaving.addErrback(lambda reason: _log.failure("Letting the clients go failed", reason))
 
@@ -214,6 +212,8 @@ def log_lines(write: Callable[[bytes], object]) -> Callable[[Mapping[str, Any]],
 
     def observe(event: Mapping[str, Any]) -> None:
         level = event.get("log_level") or LogLevel.info
+        if level <= LogLevel.info and event.get("log_namespace") in _CHATTER:
+            return
         text = formatEvent(dict(event))
         failure = event.get("log_failure")
         if failure is not None:

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from txredisapi import InvalidData, RedisProtocol, ResponseError
 
 from mechamap_rt.redis.errors import RedisAway
+from mechamap_rt.system.direct import write
 
 _log = Logger()
 
@@ -27,6 +28,8 @@ Handler = Callable[[Any], object]
 
 #: What a subscriber is sent that answers no command of the greeting.
 _PUSHED: Final = frozenset((b"message", b"subscribe", b"unsubscribe", b"pong"))
+#: Commands without a reply up to which each is sent at once.
+AT_ONCE: Final = 2
 _PING: Final = b"*1\r\n$4\r\nPING\r\n"
 
 
@@ -68,7 +71,7 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         self._parser = hiredis.Reader(protocolError=InvalidData, replyError=ResponseError)
         self._handlers: deque[Handler] = deque()
         self.on_lost = on_lost
-        self._over = False
+        self._over = self._answered = False
         self.heard = True
         self.closed: Deferred[None] = Deferred()
 
@@ -84,7 +87,12 @@ class Connection(RedisProtocol):  # type: ignore[misc]
             handler(RedisAway("not connected"))
         else:
             self._handlers.append(handler)
-            self.transport.write(command)
+            # not before its first word: a Redis that is full says so and hangs up, and who writes to it then hears nothing
+            if self._answered and len(self._handlers) <= AT_ONCE:
+                write(self.transport, command)
+            else:
+                # a burst: what follows in this turn of the reactor leaves together
+                self.transport.write(command)
 
     def execute_command(self, *args: Argument, **kwargs: Any) -> Deferred[Any]:
         """What every command of txredisapi goes through.
@@ -102,7 +110,7 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         self.send(_PING, ignore)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        self.heard = True
+        self.heard = self._answered = True
         parser = self._parser
         parser.feed(data)
         try:

@@ -120,7 +120,12 @@ class Redis:
     password: str = option("REDIS_PASSWORD", kinds.secret, "", "The password of Redis.", secret=True)
     db: int = option("REDIS_DB", kinds.integer(0, 65535), 0, "The number of the Redis database.")
     prefix: str = option("REDIS_PREFIX", kinds.text, "mechamap:", "What every key and channel begins with.")
-    session_store: bool = option("REDIS_SESSION_STORE", kinds.boolean, False, "Keep the state of sessions in Redis.")
+    session_store: bool = option(
+        "REDIS_SESSION_STORE",
+        kinds.boolean,
+        False,
+        "Limits hold over all hosts, counted in Redis; off: each host counts its own. Not with REDIS_CLUSTER_NODES.",
+    )
     adapter_enabled: bool = option(
         "REDIS_ADAPTER_ENABLED", kinds.boolean, True, "Join this host with others through Redis."
     )

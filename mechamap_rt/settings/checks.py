@@ -189,6 +189,8 @@ def remarks(draft: Draft) -> Iterator[str]:
         yield "HOST and PORT have no effect with LISTEN"
     if not settings.redis.configured and draft.given & {"REDIS_ADAPTER_ENABLED", "REDIS_SESSION_STORE"}:
         yield "REDIS_ADAPTER_ENABLED and REDIS_SESSION_STORE have no effect without REDIS_HOST"
+    if settings.redis.cluster_nodes and settings.redis.session_store:
+        yield "REDIS_SESSION_STORE has no effect with REDIS_CLUSTER_NODES: each host counts for itself"
     if settings.redis.cluster_nodes and settings.redis.db:
         yield "REDIS_DB has no effect with REDIS_CLUSTER_NODES: a Redis Cluster has one database, 0"
     if draft.sound("REDIS_TLS") and not settings.redis.tls:

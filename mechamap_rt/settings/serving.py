@@ -129,6 +129,16 @@ class Cluster:
         "Milliseconds that the workers' event loops are late on average, sustained, above which one more is started.",
     )
 
+    scale_sustain: float = option(
+        "CLUSTER_SCALE_SUSTAIN",
+        kinds.milliseconds(),
+        30.0,
+        "Milliseconds for which CPU or lag must be too high before a worker is added; ten times as long for one less.",
+    )
+    scale_cooldown: float = option(
+        "CLUSTER_SCALE_COOLDOWN", kinds.milliseconds(0), 120.0, "Milliseconds between two changes by automatic scaling."
+    )
+
     def worker_range(self, cores: int) -> tuple[int, int, int]:
         """How many workers at least, at the start, and at most, on a host with ``cores`` cores."""
         if not self.enabled:

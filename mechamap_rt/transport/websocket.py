@@ -13,7 +13,6 @@ from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
-from twisted.internet import tcp
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +20,7 @@ from twisted.python.failure import Failure
 from mechamap_rt.core.outbox import Frame, SocketOutbox
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.system.direct import direct
 from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.wire import json
 from mechamap_rt.wire.websocket import text_message
@@ -344,13 +344,3 @@ def _is_utf8(payload: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def direct(transport: Any) -> Callable[[bytes], int] | None:
-    """The socket's ``send``, where bytes may bypass the transport: plain TCP and unix sockets with nothing buffered."""
-    if isinstance(transport, tcp.Connection) and not (
-        transport.TLS or transport.dataBuffer or transport._tempDataBuffer
-    ):
-        send: Callable[[bytes], int] = transport.socket.send
-        return send
-    return None

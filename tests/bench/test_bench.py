@@ -15,10 +15,10 @@ import pytest
 
 from mechamap_rt.bench.dialects import DIALECTS, Identity, Refused
 from mechamap_rt.bench.job import MESSAGE_SIZE, BenchError, Result, require_loopback
-from mechamap_rt.bench.loads import percentile
-from mechamap_rt.bench.report import scenario_report
+from mechamap_rt.bench.measuring import percentile
+from mechamap_rt.bench.report import scenario_report, sentence, verdict
 from mechamap_rt.bench.runner import Row
-from mechamap_rt.bench.scenarios import SCENARIOS, scenario
+from mechamap_rt.bench.scenarios import SCENARIOS, Target, scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 WHO = Identity(token="t", channel="public.bench")
@@ -140,6 +140,27 @@ def test_every_target_is_about_a_row_of_its_scenario() -> None:
         for target in each.targets:
             assert target.subject in labels
             assert target.against is None or target.against in labels
+
+
+def test_a_speedup_is_of_as_many_cores_as_there_are_workers() -> None:
+    rows = {"single": row("single", 1.0, 2.0), "cluster-2": row("cluster-2", 1.25, 2.5)}
+    (judged,) = [
+        verdict(target, rows, scenario("cluster-fanout"))
+        for target in scenario("cluster-fanout").targets
+        if target.relation == "speedup"
+    ]
+    assert judged.value is not None
+    assert judged.value.median == pytest.approx(1.6)
+    assert judged.met is False
+    assert sentence(judged) == "2 × single ÷ cluster-2 ≥ 1.7: 1.60 (1.60–1.60), not reached"
+
+
+def test_a_difference_is_judged_in_the_unit_of_the_figure() -> None:
+    rows = {"single": row("single", 200.0), "redis": row("redis", 340.0)}
+    target = Target("redis", "single", 150.0, relation="difference")
+    judged = verdict(target, rows, scenario("redis-publish"))
+    assert judged.met is True
+    assert sentence(judged) == "redis − single ≤ 150 µs CPU/publication: 140 (140–140), met"
 
 
 def test_percentile() -> None:

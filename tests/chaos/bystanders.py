@@ -108,7 +108,7 @@ class Client:
             self.visits.append(visit)
             try:
                 await _KINDS[self.kind](self, visit, token)
-            except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, _Refused) as error:
+            except (TimeoutError, OSError, asyncio.IncompleteReadError, _Refused) as error:
                 visit.fault = repr(error)
             visit.ended = time.monotonic()
             await asyncio.sleep(random.uniform(0.05, 0.3))
@@ -266,7 +266,7 @@ class Bystanders:
             )
             if one.status == 200:
                 one.subscribers = json.loads(answer).get("subscriberCount", -1)
-        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, _Refused) as error:
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, _Refused) as error:
             one.fault = repr(error)
         one.done = time.monotonic()
         return one

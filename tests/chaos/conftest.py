@@ -21,7 +21,7 @@ QUICK = {"CLUSTER_DRAIN_TIME": "500", "GC_INTERVAL": "0"}
 
 @pytest.fixture
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartCluster]:
-    """``start(workers=3, NAME="value", …)``: a cluster; no process of it is left afterwards, whatever was done to it."""
+    """``start(workers=3, NAME="value", …)``: a cluster, of which no process is left afterwards."""
     started: list[Server] = []
 
     def begin(workers: int = 3, **settings: str) -> Server:

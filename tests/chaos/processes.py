@@ -18,19 +18,30 @@ from tests.server import Server
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 #: Read by every Python of a server that has its folder in PYTHONPATH: it does to a worker what a file asks for.
-#: ``die`` ends workers at their start, ``grow-PID`` (megabytes) makes one larger, ``hang-PID`` has its reactor loop.
-_SITECUSTOMIZE = '''
+#: ``die`` ends workers at their start, ``slow`` (seconds) holds back one start and ``slower`` each, ``grow-PID``
+#: (megabytes) makes one larger, ``hang-PID`` has its reactor loop, ``talk-PID`` has it log 200 kB.
+_SITECUSTOMIZE = """
 import os, signal, threading, time
 here = os.path.dirname(__file__)
 if "MECHAMAP_WORKER" in os.environ:
     if os.path.exists(os.path.join(here, "die")):
         os.kill(os.getpid(), signal.SIGKILL)
+    def hold_back(name):
+        with open(name) as file:
+            time.sleep(float(file.read()))
+    mine = os.path.join(here, "slow-%d" % os.getpid())
+    try:
+        os.rename(os.path.join(here, "slow"), mine)
+        hold_back(mine)
+    except OSError:
+        if os.path.exists(os.path.join(here, "slower")):
+            hold_back(os.path.join(here, "slower"))
     kept = []
     def chaos_hangs_here():
         while True:
             time.sleep(0.01)
     def watch():
-        grow, hang = (os.path.join(here, "%s-%d" % (what, os.getpid())) for what in ("grow", "hang"))
+        grow, hang, talk = (os.path.join(here, "%s-%d" % (what, os.getpid())) for what in ("grow", "hang", "talk"))
         while True:
             time.sleep(0.1)
             if os.path.exists(grow):
@@ -39,12 +50,18 @@ if "MECHAMAP_WORKER" in os.environ:
                 if text:
                     os.unlink(grow)
                     kept.append(bytearray(b"x" * (int(text) << 20)))
+            if os.path.exists(talk):
+                os.unlink(talk)
+                from twisted.internet import reactor
+                from twisted.logger import Logger
+                for _ in range(200):
+                    reactor.callFromThread(Logger("chaos").info, "x" * 1000)
             if os.path.exists(hang):
                 from twisted.internet import reactor
                 reactor.callFromThread(chaos_hangs_here)
                 return
     threading.Thread(target=watch, daemon=True).start()
-'''
+"""
 
 
 class Harm:
@@ -63,8 +80,19 @@ class Harm:
     def let_starts_work(self) -> None:
         (self.folder / "die").unlink(missing_ok=True)
 
+    def slow_start(self, seconds: float, *, each: bool = False) -> None:
+        """Hold back the next worker that starts, or each."""
+        (self.folder / ("slower" if each else "slow")).write_text(str(seconds))
+
+    def held_back(self) -> int:
+        """The process whose start :meth:`slow_start` holds back; 0 as long as there is none."""
+        return next((int(path.name.removeprefix("slow-")) for path in self.folder.glob("slow-*")), 0)
+
     def grow(self, pid: int, megabytes: int) -> None:
         (self.folder / f"grow-{pid}").write_text(str(megabytes))
+
+    def talk(self, pid: int) -> None:
+        (self.folder / f"talk-{pid}").touch()
 
     def hang(self, pid: int) -> None:
         (self.folder / f"hang-{pid}").touch()
@@ -72,17 +100,43 @@ class Harm:
 
 def status(server: Server) -> dict[str, Any]:
     """As ``mechamapctl --json status``, without a process for it."""
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(10)
-        asking.connect(str(server.control_path))
-        asking.sendall(b'{"command":"status"}\n')
-        answer = b""
-        while data := asking.recv(65536):
-            answer += data
-    said: dict[str, Any] = json.loads(answer)
-    assert said["ok"], said
-    result: dict[str, Any] = said["result"]
-    return result
+    return Operation(server, "status").result()
+
+
+class Operation:
+    """One command to the server that one need not wait for."""
+
+    def __init__(self, server: Server, command: str, **arguments: Any) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(30)
+        self._socket.connect(str(server.control_path))
+        self._lines = self._socket.makefile("rb")
+        self._socket.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
+
+    def progress(self, text: str) -> None:
+        """Wait until it says something with ``text``."""
+        for line in self._lines:
+            said = json.loads(line)
+            assert "progress" in said, f"{said} before {text!r}"
+            if text in str(said["progress"]):
+                return
+        raise AssertionError(f"the connection ended before {text!r}")
+
+    def answer(self) -> dict[str, Any]:
+        """The last word: ``ok`` and ``result``, or ``error``; empty when the server has closed before."""
+        with self._socket, self._lines:
+            last: dict[str, Any] = {}
+            with contextlib.suppress(ConnectionError):
+                for line in self._lines:
+                    last = json.loads(line)
+            return {} if "progress" in last else last
+
+    def result(self) -> dict[str, Any]:
+        """What came of it."""
+        said = self.answer()
+        assert said.get("ok"), said
+        result: dict[str, Any] = said["result"]
+        return result
 
 
 def workers(server: Server) -> dict[str, int]:

@@ -24,7 +24,7 @@ CLIENTS = 200
 RATE = 50.0
 CHANNELS = 8
 #: Milliseconds within which native clients are told to come back.
-RETURN_WITHIN = 10_000
+RETURN_WITHIN = 2_000
 
 
 def assert_nothing_went_wrong(outcome: Outcome) -> None:

@@ -38,8 +38,6 @@ STRICT = {
 }
 #: Closings that no client can provoke here: by a fault of the server or an administrator, and one that is never sent.
 UNPROVOKED = {Disconnect.SERVER_ERROR.code, Disconnect.FORCED.code, Disconnect.GOING_AWAY.code}
-#: Messages that a server without other hosts has no reason for; test_asyncapi.py holds their bytes to the document.
-UNSAID = {"serviceStatus"}
 
 
 class Heard:

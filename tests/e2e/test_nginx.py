@@ -282,7 +282,7 @@ def test_the_native_protocol(front: Front, server: Server) -> None:
         assert len(client.event("news")["data"]["text"]) == 300_000
 
 
-@pytest.mark.parametrize("path", ["/health", "/api/health", "/status", "/api/status"])
+@pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/api/health", "/status", "/api/status"])
 def test_health_is_for_everybody(front: Front, path: str) -> None:
     answer = front.ask("GET", path, source="127.0.0.2")
     assert answer.status == 200
