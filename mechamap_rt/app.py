@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -39,7 +40,7 @@ from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.http.routing import Route, Router
 from mechamap_rt.http.tree import Tree, make_site
 from mechamap_rt.interfaces import IAuthenticator, IReactor
-from mechamap_rt.place import Place
+from mechamap_rt.place import HOST_LENGTH, Place, process_name
 from mechamap_rt.settings import Settings
 from mechamap_rt.storage.site import Site
 from mechamap_rt.storage.sqlite import SQLiteDatabase
@@ -137,7 +138,11 @@ class Realtime(Service):
         port = Port(site, self.gate, self.wheel)
         relay = self._place.relay
         if relay is not None:
-            handover = Handover(self._reactor, relay, self.node.name, port, site, self._place.share)
+            share, name = self._place.share, self.node.name
+            if share is not None:
+                share.count_clients = lambda: len(self.engine.sessions) + len(self.gate.pipes)
+            name_of = partial(process_name, name[:HOST_LENGTH])
+            handover = Handover(self._reactor, relay, name, port, site, share, name_of)
             port.handover = site.express.handover = self.polling.handover = handover
         return port
 

@@ -31,6 +31,11 @@ def process_name(host: str, number: int) -> str:
     return host + base36(36**NUMBER_LENGTH + number % 36**NUMBER_LENGTH)[1:]
 
 
+def process_number(name: str) -> int:
+    """The number in the name of a worker."""
+    return int(name[HOST_LENGTH:], 36)
+
+
 def quota(settings: Settings) -> Quota:
     """The limits on people."""
     limits = settings.limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import socket
@@ -146,6 +147,13 @@ def _unreachable(path: Path, error: OSError | ValueError) -> Failure:
     return Failure("NO_SERVER", f"The socket {at} cannot be reached: {reason}", _START, paths=[at])
 
 
+def _listens(path: Path) -> bool:
+    """Is there a server behind it? Killed ones leave their sockets."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        return asking.connect_ex(os.fsencode(path)) in (0, errno.EAGAIN)
+
+
 def _owner(path: Path) -> str:
     """Who owns ``path``, or the nearest directory above it that can be seen."""
     for place in (path, *path.absolute().parents):
@@ -166,7 +174,7 @@ def _nowhere(settings: Settings, environ: Mapping[str, str]) -> Failure:
     name = rule.name_of(settings.server.port) if known else "mechamap-*.sock"
     paths = [str(directory / name) for directory in rule.default_directories(environ, uid)]
     message = "\n  ".join(["There is no server's socket; looked for:", *paths])
-    others = [str(path) for path in rule.all_sockets(environ, uid)] if known else []
+    others = [str(path) for path in rule.all_sockets(environ, uid) if _listens(path)] if known else []
     hint = _START
     if others:
         hint += f" There are sockets of other ports than {settings.server.port}: {', '.join(others)}"

@@ -14,7 +14,7 @@ from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.transport.gate import Gate
-from mechamap_rt.transport.handover import Forwarded, Handover
+from mechamap_rt.transport.handover import Errand, Forwarded, Handover
 from mechamap_rt.transport.handshake import Denied, Handshake
 from mechamap_rt.transport.port import hand_over, may_upgrade
 from mechamap_rt.wire import engineio
@@ -87,6 +87,12 @@ class PollingResource(Resource):
     def _open(self, request: RealtimeRequest, handshake: Handshake) -> None:
         if request.method != b"GET":
             raise denial(engineio.BAD_METHOD)
+        # a request that another process has sent here stays
+        if self.handover is not None and not isinstance(request.channel.transport, Errand):
+            host = self.handover.host()
+            if host is not None:
+                peer = getattr(request.getClientAddress(), "host", "")
+                return self._forward(request, self.handover.forward(host, written_out(request), peer))
         _, payload = self._door.open_polling(handshake)
         request.answer(Reply(payload, 200, self._cors(request), _TEXT))
 

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from mechamap_rt.bus.link import Link, OneLink
 from mechamap_rt.process.orders import Beat, Hello, Stream
+from mechamap_rt.system.dump import DUMP_SIGNAL
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.scoreboard import Scoreboard, Slot
 
@@ -30,8 +31,6 @@ T = TypeVar("T")
 
 #: The environment name of what the master tells a worker when it starts it.
 MANDATE: Final = "MECHAMAP_WORKER"
-#: The signal at which a process writes where each of its threads is.
-DUMP_SIGNAL: Final = signal.SIGUSR2
 #: The first descriptor of a worker that is not standard input, output or errors.
 _FIRST: Final = 3
 #: Bytes of a line that a worker writes before it ends.

@@ -6,7 +6,6 @@ It binds before privileges are given up, starts the workers, watches them, and s
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 from collections.abc import Callable
@@ -21,13 +20,13 @@ from twisted.python.failure import Failure
 
 from mechamap_rt.announcement import announce, cautions
 from mechamap_rt.place import host_name
-from mechamap_rt.process.child import DUMP_SIGNAL
 from mechamap_rt.process.control import Control, tcp_port
 from mechamap_rt.process.crew import Crew
 from mechamap_rt.process.steering import Steering
 from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
 from mechamap_rt.system.collector import Collector
+from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import Bound, ListenError
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.notify import Notifier
@@ -81,7 +80,7 @@ class Master(Service):
         super().startService()
         globalLogPublisher.addObserver(self._control.journal)
         # whoever signals the whole service wants to see the workers, not to end the master
-        faulthandler.register(DUMP_SIGNAL, all_threads=True)
+        dump_on_signal()
         starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(self._fail)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -14,10 +13,10 @@ from mechamap_rt import __version__
 from mechamap_rt.app import Realtime
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, alone
-from mechamap_rt.process.child import DUMP_SIGNAL
 from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.operations import OperationFault, Operations
 from mechamap_rt.settings import Settings
+from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import ListenError
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.meter import Meter, resident
@@ -50,7 +49,7 @@ class Single(Realtime):
     async def start_up(self) -> None:
         await super().start_up()
         globalLogPublisher.addObserver(self._control.journal)
-        faulthandler.register(DUMP_SIGNAL, all_threads=True)
+        dump_on_signal()
         self._listen_to_operators()
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(_hang_up))
         self._meter.start()

@@ -105,9 +105,10 @@ class Steering:
         finally:
             self._busy = ""
 
-    def _background(self, work: Any) -> None:
+    def _background(self, what: str, work: Any) -> None:
         running = Deferred.fromCoroutine(work)
-        running.addErrback(lambda reason: _log.error("{reason}", reason=reason.getErrorMessage()))
+        failed = "The {what} was not done: {reason}"
+        running.addErrback(lambda reason: _log.error(failed, what=what, reason=reason.getErrorMessage()))
 
     # watching
 
@@ -123,7 +124,7 @@ class Steering:
         had, wanted = self._crew.wanted, self._scaler.observe(samples)
         if wanted != had:
             _log.info("From {had} workers to {wanted}: {reason}", wanted=wanted, had=had, reason=self._scaler.reason)
-            self._background(self._rescale(wanted))
+            self._background("scaling", self._rescale(wanted))
 
     def _relieve(self, child: Child) -> None:
         """A worker has more memory than it should."""
@@ -132,7 +133,7 @@ class Steering:
             worker=child.number,
             rss=child.figures["rss"] // 2**20,
         )
-        self._background(self._alone("restart", partial(self._replace, child)))
+        self._background("restart", self._alone("restart", partial(self._replace, child)))
 
     def alert(self, name: str, message: str | None) -> None:
         """Raise an alert, or clear it when there is no message."""
@@ -149,7 +150,7 @@ class Steering:
 
     def hang_up(self) -> None:
         """SIGHUP: reload."""
-        self._background(self._reload({}, lambda progress: _log.info("Reload: {text}", **progress)))
+        self._background("reload", self._reload({}, lambda progress: _log.info("Reload: {text}", **progress)))
 
     # telling
 
@@ -283,7 +284,7 @@ class Steering:
         number = integer(asked, "worker", 1)
         child = self._crew.workers.get(number)
         if child is None or child.state not in (State.READY, State.STARTING):
-            there = ", ".join(str(child.number) for child in self._crew.serving())
+            there = ", ".join(map(str, sorted(child.number for child in self._crew.serving())))
             raise OperationFault(
                 "UNKNOWN_WORKER", f"There is no worker {number} in service; there are {there}", "worker"
             )

@@ -28,12 +28,13 @@ from mechamap_rt.app import Realtime
 from mechamap_rt.bus.link import OneLink
 from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.interfaces import IReactor
-from mechamap_rt.place import Place, joined, quota, stored
-from mechamap_rt.process.child import DUMP_SIGNAL, MANDATE
+from mechamap_rt.place import Place, joined, process_number, quota, stored
+from mechamap_rt.process.child import MANDATE
 from mechamap_rt.process.operations import OperationFault, Operations
 from mechamap_rt.process.orders import Accept, Beat, Drain, Hello, Meet, Operate, Refused, Stop, Stream
 from mechamap_rt.sessions.host import HostStore
 from mechamap_rt.settings import Settings, SettingsError, load
+from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.meter import Meter
@@ -78,6 +79,7 @@ class Worker:
         adopt(reactor, mandate.store, store.link())
         self._board = Scoreboard.attach(mandate.board)
         self._slot = self._board.slot(mandate.slot)
+        self._slot.worker = process_number(mandate.name)
         sockets = [Bound(socket.socket(fileno=descriptor), url) for descriptor, url in mandate.sockets]
         bus = joined(reactor, settings, self._relay, mandate.name)
         place = Place(
@@ -235,7 +237,7 @@ def main() -> None:
 
     reactor: Any = installed
     faulthandler.enable()
-    faulthandler.register(DUMP_SIGNAL, all_threads=True)
+    dump_on_signal()
     observers: Any = [log_lines(_write_out)]
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False, discardBuffer=True)
     mandate = msgspec.json.decode(os.environ.pop(MANDATE), type=Mandate)

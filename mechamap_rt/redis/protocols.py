@@ -87,7 +87,7 @@ class Connection(RedisProtocol):  # type: ignore[misc]
             handler(RedisAway("not connected"))
         else:
             self._handlers.append(handler)
-            # not before its first word: a Redis that is full says so and hangs up, and who writes to it then hears nothing
+            # not before its first word: a Redis that is full says so and hangs up; who writes then hears nothing
             if self._answered and len(self._handlers) <= AT_ONCE:
                 write(self.transport, command)
             else:

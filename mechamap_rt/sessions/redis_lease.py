@@ -39,6 +39,10 @@ LOOK_INTERVAL: Final = 0.5
 COMPLAINT_INTERVAL: Final = 60.0
 
 
+class Forgotten(Exception):
+    """Redis does not know the process any more, or not all that it has."""
+
+
 class LeasedTable(Protocol):
     """Something that a process has in Redis for as long as its lease lives."""
 
@@ -192,7 +196,7 @@ class Lease:
             return
         self.present = False
         self._epoch += 1
-        self._answers = isinstance(error, ResponseError)
+        self._answers = isinstance(error, ResponseError | Forgotten)
         waiting, self._waiting = self._waiting, {}
         if error is not None and not isinstance(error, RedisAway):
             self._complain(error)
@@ -239,7 +243,7 @@ class Lease:
 
     def _told(self, reply: Any) -> None:
         if reply == LOST:
-            self._leave(ResponseError("the counts of this process are gone"))
+            self._leave(Forgotten("it has lost what it had of this process"))
         elif isinstance(reply, Exception):
             self._leave(reply)
 

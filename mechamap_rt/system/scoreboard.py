@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Slots of a scoreboard.
 SLOTS: Final = 64
-_FIELDS: Final = 3
+_FIELDS: Final = 5
 _BYTES: Final = 8
 #: Nanoseconds since the last sign of life after which a process counts as gone, and after which as too busy.
 _GONE: Final = 2_000_000_000
@@ -24,7 +24,7 @@ _BUSY: Final = 300_000_000
 
 
 class Scoreboard:
-    """Slots of three unsigned 64-bit numbers, in a file that is memory only.
+    """Slots of five unsigned 64-bit numbers, in a file that is memory only.
 
     Each slot has one writer, the worker it belongs to (the master, once that worker is dead). An aligned number is
     written and read whole, so there are no locks; two numbers of a slot may be of different moments.
@@ -36,7 +36,7 @@ class Scoreboard:
         self._memory = mmap.mmap(fd, 0)
         self._view = memoryview(self._memory).cast("Q")
         size = self.slots = len(self._view) // _FIELDS
-        self.connections, self.accepting, self.beats = (
+        self.connections, self.accepting, self.beats, self.clients, self.workers = (
             self._view[field * size : (field + 1) * size] for field in range(_FIELDS)
         )
 
@@ -67,6 +67,13 @@ class Scoreboard:
         rows = zip(self.connections.tolist(), self.accepting.tolist(), self.beats.tolist(), strict=True)
         return [(connections, beat) for connections, accepting, beat in rows if accepting and now - beat < _GONE]
 
+    def takers(self, now: int) -> list[tuple[int, int]]:
+        """(clients, worker) of the slots that accept, and whose reactor goes round."""
+        rows = zip(
+            self.clients.tolist(), self.workers.tolist(), self.accepting.tolist(), self.beats.tolist(), strict=True
+        )
+        return [(clients, worker) for clients, worker, accepting, beat in rows if accepting and now - beat < _BUSY]
+
     def average_of_accepting(self, now: int) -> float:
         """Connections of a worker that accepts, on average; 0 without one."""
         rows = self.alive(now)
@@ -74,7 +81,7 @@ class Scoreboard:
 
     def close(self) -> None:
         """Let go of the memory and of the descriptor."""
-        for view in (self.connections, self.accepting, self.beats, self._view):
+        for view in (self.connections, self.accepting, self.beats, self.clients, self.workers, self._view):
             view.release()
         self._memory.close()
         os.close(self.fd)
@@ -116,10 +123,28 @@ class Slot:
     def beat(self, now: int) -> None:
         self._board.beats[self.number] = now
 
+    @property
+    def clients(self) -> int:
+        """Clients, which may be more or fewer than connections: those of a proxy carry many, or none."""
+        return self._board.clients[self.number]
+
+    @clients.setter
+    def clients(self, count: int) -> None:
+        self._board.clients[self.number] = count
+
+    @property
+    def worker(self) -> int:
+        """The number of the worker that has the slot."""
+        return self._board.workers[self.number]
+
+    @worker.setter
+    def worker(self, number: int) -> None:
+        self._board.workers[self.number] = number
+
     def clear(self) -> None:
         """Make it anybody's; the master does so when the worker is dead, and before it gives the slot away."""
         self.accepting = False
-        self.connections = self.beat = 0
+        self.connections = self.beat = self.clients = self.worker = 0
 
 
 class FairShare:
@@ -147,6 +172,8 @@ class FairShare:
         self._clock = clock
         self._timer: IDelayedCall | None = None
         self._open = 0
+        #: Counts the clients of this process.
+        self.count_clients: Callable[[], int] = lambda: 0
 
     def start(self) -> None:
         """Count among those who accept, and show signs of life."""
@@ -190,10 +217,29 @@ class FairShare:
             return False
         return any(connections <= average and now - beat < _BUSY for connections, beat in rows)
 
+    def lightest(self) -> int | None:
+        """The worker that should have the next client, when it is not this one.
+
+        A proxy keeps a few connections and sends every client's first request over one of them: whoever has accepted
+        these would get all the clients.
+        """
+        own = self._slot.clients = self.count_clients()
+        rows = self._board.takers(self._clock())
+        if not rows:
+            return None
+        fewest, worker = min(rows)
+        if worker == self._slot.worker:
+            return None
+        if not self._slot.accepting:
+            return worker
+        average = sum(clients for clients, _ in rows) / len(rows)
+        return worker if own > average + max(1, self.tolerance * average) and fewest < own else None
+
     def rest(self, resume: Callable[[], object]) -> IDelayedCall:
         """Call ``resume`` when the others have had their moment."""
         return self._reactor.callLater(self.pause, resume)
 
     def _beat(self) -> None:
         self._slot.beat = self._clock()
+        self._slot.clients = self.count_clients()
         self._timer = self._reactor.callLater(self.interval, self._beat)

@@ -57,6 +57,7 @@ class EngineSession:
         "_awaiting",
         "_client",
         "_deadline",
+        "_farewell",
         "_phase",
         "_pipe",
         "_polling",
@@ -85,6 +86,8 @@ class EngineSession:
         )
         self._deadline: Deadline | None = None
         self._awaiting = False
+        #: Why it has ended, while its client is moving to a WebSocket and can be told nowhere else.
+        self._farewell: Disconnect | None = None
         self._phase = Phase.OPEN
         #: When the session was first seen without a namespace, or ``None``.
         self._alone_since: float | None = door.lobby.clock()
@@ -262,7 +265,7 @@ class EngineSession:
         """Move to a WebSocket, with everything that is still queued; is there something to move?"""
         polling = self._polling
         self.probe = None
-        if polling is None or self._phase is not Phase.OPEN:
+        if polling is None or (self._phase is not Phase.OPEN and self._farewell is None):
             return False
         frames = polling.take()
         polling.answer(b"6")
@@ -272,7 +275,17 @@ class EngineSession:
         self._client.moved(pipe.outbox)
         for frame in frames:
             pipe.outbox.push(frame)
+        if self._farewell is not None:
+            pipe.finish(self._farewell)
         return True
+
+    def stay(self, probe: Probe) -> None:
+        """The WebSocket has given up: polling goes on, or ends."""
+        if self.probe is probe:
+            self.probe = None
+            farewell, self._farewell = self._farewell, None
+            if farewell is not None:
+                self._part(farewell)
 
     # time
 
@@ -327,7 +340,15 @@ class EngineSession:
             return
         self._leave()
         if self.probe is not None:
+            if self.probe.probed and reason not in _AT_ONCE:
+                # the client has stopped to poll: it is told when it has moved
+                self._farewell = reason
+                return
             self.probe.dismiss(reason)
+        self._part(reason)
+
+    def _part(self, reason: Disconnect) -> None:
+        """Have the client told, by whatever carries the session."""
         if self._polling is None:
             if self._pipe is not None:
                 self._pipe.finish(reason)

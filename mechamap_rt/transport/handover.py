@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from itertools import count
 from struct import Struct
 from typing import Any, Final
@@ -38,7 +39,8 @@ WITH_DESCRIPTOR: Final = frozenset((SOCKET,))
 #: Polls of other processes that may wait here.
 MAX_ERRANDS: Final = 50_000
 
-_NUMBER: Final = Struct(">Q")
+#: The number of an errand, and the length of the address that follows.
+_NUMBER: Final = Struct(">QB")
 _SID = re.compile(rb"[?&]sid=([A-Za-z0-9_-]{20})[& ]")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
 _NOWHERE: Final = IPv4Address("TCP", "127.0.0.1", 0)
@@ -50,7 +52,8 @@ class Handover:
     :param name: of this process.
     :param port: the factory of connections.
     :param site: the factory of HTTP connections.
-    :param share: counts the sockets that are given to this process.
+    :param share: counts the sockets that are given to this process, and knows who has the fewest clients.
+    :param name_of: the name of a worker of this host, by its number.
     """
 
     def __init__(
@@ -61,15 +64,17 @@ class Handover:
         port: IProtocolFactory,
         site: IProtocolFactory,
         share: FairShare | None = None,
+        name_of: Callable[[int], str] = str,
     ) -> None:
         self._reactor = reactor
         self._relay = relay
         self._name = name
         self._share = share
+        self._name_of = name_of
         self._port = port
         self._site = site
         self._numbers = count(1)
-        self._errands: dict[int, _Errand] = {}
+        self._errands: dict[int, Errand] = {}
         #: Polls that were asked elsewhere, and sockets given away, since the start.
         self.forwarded = self.given = 0
         relay.serve(SOCKET, self._take_socket)
@@ -81,21 +86,31 @@ class Handover:
         name = sid[: len(self._name)]
         return None if name == self._name else self._relay.neighbour(name)
 
+    def host(self) -> Link | None:
+        """The process that should have the next session, when that is another one."""
+        lightest = None if self._share is None else self._share.lightest()
+        return None if lightest is None else self._relay.neighbour(self._name_of(lightest))
+
     # polls
 
-    def forward(self, owner: Link, request: bytes) -> Forwarded:
-        """Ask the owner to answer a whole HTTP request."""
+    def forward(self, owner: Link, request: bytes, peer: str = "") -> Forwarded:
+        """Ask the owner to answer a whole HTTP request.
+
+        :param peer: the address that it came from; needed for the request that opens a session.
+        """
         self.forwarded += 1
         number = (os.getpid() << 32) + next(self._numbers)
-        return Forwarded(owner, number, owner.ask(POLL, _NUMBER.pack(number) + request))
+        who = peer.encode()
+        return Forwarded(owner, number, owner.ask(POLL, _NUMBER.pack(number, len(who)) + who + request))
 
     def _take_poll(self, body: bytes, descriptor: int) -> Deferred[bytes]:
-        (number,) = _NUMBER.unpack_from(body)
+        number, length = _NUMBER.unpack_from(body)
+        begin = _NUMBER.size + length
         if len(self._errands) >= MAX_ERRANDS:
             raise RuntimeError("too many polls of other processes wait here")
-        errand = self._errands[number] = _Errand(self._reactor)
+        errand = self._errands[number] = Errand(self._reactor, body[_NUMBER.size : begin].decode())
         errand.done.addBoth(self._answered, number)
-        errand.run(self._site, body[_NUMBER.size :])
+        errand.run(self._site, body[begin:])
         return errand.done
 
     def _answered(self, response: Any, number: int) -> Any:
@@ -103,7 +118,7 @@ class Handover:
         return response
 
     def _take_cancel(self, body: bytes, descriptor: int) -> None:
-        errand = self._errands.get(_NUMBER.unpack(body)[0])
+        errand = self._errands.get(_NUMBER.unpack_from(body)[0])
         if errand is not None:
             errand.drop()
 
@@ -151,22 +166,23 @@ class Forwarded:
 
     def drop(self) -> None:
         """The client is gone."""
-        self._owner.tell(CANCEL, _NUMBER.pack(self._number))
+        self._owner.tell(CANCEL, _NUMBER.pack(self._number, 0))
 
 
-class _Errand:
+class Errand:
     """A poll that is answered for another process: the transport of an HTTP connection that is only memory."""
 
     disconnecting = False
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, peer: str) -> None:
         self._reactor = reactor
+        self._peer = IPv4Address("TCP", peer, 0) if peer else _NOWHERE
         self.done: Deferred[bytes] = Deferred()
         self._written = b""
         self._channel: Any = None
 
     def run(self, site: IProtocolFactory, request: bytes) -> None:
-        self._channel = site.buildProtocol(_NOWHERE)
+        self._channel = site.buildProtocol(self._peer)
         self._channel.makeConnection(self)
         self._channel.dataReceived(request)
 
@@ -195,9 +211,10 @@ class _Errand:
     abortConnection = loseConnection
 
     def getPeer(self) -> Any:
-        return _NOWHERE
+        return self._peer
 
-    getHost = getPeer
+    def getHost(self) -> Any:
+        return _NOWHERE
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Nothing here is ever too much: answers are bounded."""

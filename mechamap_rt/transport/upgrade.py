@@ -60,5 +60,4 @@ class Probe:
 
     def _give_up(self) -> None:
         self._settle()
-        if self._session.probe is self:
-            self._session.probe = None
+        self._session.stay(self)

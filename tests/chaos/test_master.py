@@ -14,7 +14,6 @@ from tests.chaos.processes import (
     listens,
     status,
     stopped,
-    wait_for_workers,
     wait_until_gone,
     workers,
 )
@@ -134,12 +133,3 @@ def test_a_worker_with_much_to_log_does_not_wait_for_a_master_that_stands_still(
         until(lambda: not (harm.folder / f"talk-{pid}").exists(), lambda: "not asked")
         time.sleep(0.3)
         assert server.publish("public.chaos", "x", {}).status_code == 200
-
-
-def test_a_stopped_and_killed_master_leaves_nobody(start: StartCluster) -> None:
-    server = start(2)
-    with stopped(server.pid):
-        kill(server.pid)
-    wait_until_gone(server, 6)
-    again = start(2, PORT=str(server.port), CONTROL_SOCKET=str(server.control_path))
-    wait_for_workers(again, 2)

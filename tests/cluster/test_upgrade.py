@@ -106,10 +106,6 @@ def test_a_websocket_for_a_session_that_nobody_has(cluster: Server) -> None:
     session.post("1")
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="a session that ends between 3probe and 5 closes the WebSocket; its last words stay in the polling queue",
-)
 def test_a_session_that_ends_while_it_moves_says_why(cluster: Server) -> None:
     """After ``3probe`` socket.io-client has paused polling for good: what it is told must come by the WebSocket.
 
@@ -127,10 +123,6 @@ def test_a_session_that_ends_while_it_moves_says_why(cluster: Server) -> None:
         assert "41" in received
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="who opens a session over a connection that nginx keeps gets the worker that has it: nearly all get one",
-)
 def test_sessions_behind_nginx_are_shared(cluster: Server, swarm: Swarm, front: Front) -> None:
     people = 90
     clients = {f"{user}": (cluster.token(user), CHANNEL) for user in range(1, people + 1)}
