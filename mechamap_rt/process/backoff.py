@@ -14,18 +14,17 @@ class CrashLoop:
     every start has (a database that is down, say) costs neither the host's processors nor a full disk of logs.
 
     :param clock: seconds, monotonic.
+    :param shortest: seconds of the first delay, and ``longest`` of the longest; each is twice the one before.
     """
 
     #: Seconds after which a worker counts as healthy.
     healthy: Final = 60.0
     #: Early deaths within :attr:`healthy` seconds that are forgiven.
     forgiven: Final = 3
-    #: Seconds of the first and of the longest delay; each is twice the one before.
-    shortest: Final = 1.0
-    longest: Final = 30.0
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], shortest: float = 1.0, longest: float = 30.0) -> None:
         self._clock = clock
+        self.shortest, self.longest = shortest, longest
         self._deaths: deque[float] = deque(maxlen=self.forgiven)
         self._delay = 0.0
 

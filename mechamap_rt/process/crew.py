@@ -65,7 +65,8 @@ class Crew:
         self._board = Scoreboard.create()
         self._numbers = count(1)
         self._crash_loop = CrashLoop(reactor.seconds)
-        self._stopping = False
+        self._stopping = self._renewing = False
+        self._checked_at = reactor.seconds()
         self._generation = 1
         self._environ: Mapping[str, str] = {}
         self._configure(settings)
@@ -90,13 +91,13 @@ class Crew:
         ready = [child for child in self.workers.values() if child.state is State.READY]
         return sorted(ready, key=lambda child: child.figures.get("lag", 0.0))
 
+    def _in_service(self) -> list[Child]:
+        """The workers that are there or on their way, and that nobody has asked to end."""
+        return [child for child in self.workers.values() if child.state in (State.STARTING, State.READY)]
+
     def current(self) -> list[Child]:
-        """The workers that count: of this generation, there or on their way."""
-        return [
-            child
-            for child in self.workers.values()
-            if child.generation == self._generation and child.state in (State.STARTING, State.READY)
-        ]
+        """Those that count: of this generation."""
+        return [child for child in self._in_service() if child.generation == self._generation]
 
     # starting
 
@@ -187,26 +188,39 @@ class Crew:
         :raises RuntimeError: the new ones did not come up; the old ones go on.
         """
         before, self._environ = self._environ, environ_for_workers(settings)
-        old = [child for child in self.workers.values() if child.state in (State.STARTING, State.READY)]
         generation = self._generation + 1
         say(f"Starting {wanted} new workers")
+        self._renewing = True
         try:
             new = await _all([self.start(generation) for _ in range(wanted)])
         except RuntimeError:
             self._environ = before
-            for child in tuple(self.workers.values()):
-                if child.generation == generation:
-                    child.kill()
+            self._give_up(generation)
             raise
-        self._generation, self.wanted = generation, wanted
-        self._configure(settings)
+        else:
+            self._generation, self.wanted = generation, wanted
+            self._configure(settings)
+        finally:
+            self._renewing = False
+            # for those that have died meanwhile, of whichever generation goes on
+            self._refill()
+        old = [child for child in self._in_service() if child.generation != generation]
         say("The new workers take clients; the old ones let theirs go")
-        gone = await _all([self.retire(child, seconds) for child in old if child.alive])
+        gone = await _all([self.retire(child, seconds) for child in old])
         return {
             "old": [child.number for child in old],
             "new": [child.number for child in new],
             "dismissed": sum(gone),
         }
+
+    def _give_up(self, generation: int) -> None:
+        """A generation has not come up: end those of it that have."""
+        for child in self._in_service():
+            if child.generation == generation:
+                self._let_go(child, 0.0)
+
+    def _let_go(self, child: Child, seconds: float) -> None:
+        Deferred.fromCoroutine(self.retire(child, seconds)).addErrback(_not_retired)
 
     async def scale(self, wanted: int, seconds: float) -> None:
         """Have another number of workers; those that are too many let their clients go over ``seconds``.
@@ -221,7 +235,7 @@ class Crew:
             raise
         fullest_first = sorted(self.current(), key=lambda child: -child.figures.get("connections", 0))
         for child in fullest_first[wanted:]:
-            Deferred.fromCoroutine(self.retire(child, seconds)).addErrback(_not_retired)
+            self._let_go(child, seconds)
 
     async def stop(self) -> None:
         """End everybody."""
@@ -258,7 +272,7 @@ class Crew:
         self._reactor.callLater(delay, self._refill)
 
     def _refill(self) -> None:
-        if not self._stopping:
+        if not (self._stopping or self._renewing):
             filling = Deferred.fromCoroutine(self.fill())
             filling.addErrback(_not_filled)
 
@@ -268,6 +282,11 @@ class Crew:
         :returns: those that have more memory than they should, to be replaced.
         """
         now = self._reactor.seconds()
+        if now - self._checked_at > self._hung_after / 2:
+            # this process stood still itself, and has not read what the workers have said since
+            for child in self.workers.values():
+                child.beat_at = now
+        self._checked_at = now
         fat = []
         for child in tuple(self.workers.values()):
             if child.state in (State.READY, State.DRAINING) and now - child.beat_at > self._hung_after:

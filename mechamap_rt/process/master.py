@@ -91,7 +91,7 @@ class Master(Service):
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self._steering.hang_up))
         self._crew.sockets = self._sockets
         await self._crew.fill()
-        if not self.running:
+        if self._steering.stopping:
             return
         self._collector.start()
         self._looking.clock = self._reactor
@@ -110,7 +110,9 @@ class Master(Service):
         announce(self._settings, urls, self._say)
 
     def _fail(self, reason: Failure) -> None:
-        """The start failed: say why, and stop."""
+        """The start failed: say why, and stop. That a stop has ended it is no failure."""
+        if self._steering.stopping:
+            return
         faults = getattr(reason.value, "faults", None) or (reason.getErrorMessage(),)
         for fault in faults:
             _log.critical("The server cannot start: {reason}", reason=fault)

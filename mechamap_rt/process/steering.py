@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mechamap_rt import __version__
+from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
 from mechamap_rt.process.operations import OperationFault, integer
@@ -49,6 +50,9 @@ class Steering:
         self._env_file = env_file
         self._notifier = notifier
         self._scaler = self._make_scaler()
+        # replacing a worker that has too much memory from its start on would only send its clients around
+        self._relief = CrashLoop(reactor.seconds, shortest=30.0, longest=600.0)
+        self._no_relief_before = 0.0
         self._alerts: dict[str, dict[str, Any]] = {}
         self._busy = ""
         self._reloads = 0
@@ -114,9 +118,12 @@ class Steering:
 
     def look(self) -> None:
         """Look after the workers; called every second or so."""
-        for child in self._crew.check():
-            if not self._busy:
-                self._relieve(child)
+        fat = self._crew.check()
+        for child in fat:
+            self._relieve(child)
+        if not fat:
+            self._relief.alive_for(min((child.uptime for child in self._crew.current()), default=0.0))
+            self.alert("memory_limit", None)
         serving = self._crew.serving()
         if not serving or self._busy:
             return
@@ -128,6 +135,12 @@ class Steering:
 
     def _relieve(self, child: Child) -> None:
         """A worker has more memory than it should."""
+        now = self._reactor.seconds()
+        if self._busy or now < self._no_relief_before:
+            return
+        self._no_relief_before = now + self._relief.died(child.uptime)
+        if self._relief.looping:
+            self.alert("memory_limit", "Workers have more memory than MEMORY_LIMIT soon after their start")
         _log.warn(
             "Worker {worker} has {rss} MB, over MEMORY_LIMIT: it is replaced",
             worker=child.number,

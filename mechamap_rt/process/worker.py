@@ -45,6 +45,8 @@ from mechamap_rt.wire import json
 _log = Logger()
 
 #: The environment name of the mandate.
+#: Bytes of log that wait for the master.
+MAX_LOG_WAITING: Final = 256 * 1024
 #: Whose information is of no use to an operator: of ports and of the reactor, for each worker again.
 _CHATTER: Final = frozenset(("log_legacy", "twisted.internet.base"))
 #: Seconds between two signs of life.
@@ -95,7 +97,9 @@ class Worker:
         self._operations = Operations(self.realtime.node, self.realtime.census)
         self._meter = Meter(reactor, reactor.seconds)
         self._beating = LoopingCall(self._beat)
-        self._ending = False
+        self.ending = False
+        #: Called every second or so.
+        self.on_beat: Callable[[], object] = lambda: None
         self._master = Master(self)
         adopt(reactor, mandate.control, self._master)
         reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
@@ -119,6 +123,7 @@ class Worker:
             **self._meter.sample(),
         }
         self._master.callRemote(Beat, figures=json.encode(figures))
+        self.on_beat()
 
     # orders
 
@@ -131,7 +136,7 @@ class Worker:
 
     async def drain(self, seconds: float) -> int:
         """Let everybody go, and end soon after the answer."""
-        self._ending = True
+        self.ending = True
         dismissed = await self.realtime.drain(seconds, self._others)
         self._reactor.callLater(0, self._reactor.stop)
         return dismissed
@@ -141,7 +146,7 @@ class Worker:
         return sum(connections for connections, _ in self._board.alive(time.monotonic_ns()))
 
     def stop(self) -> None:
-        self._ending = True
+        self.ending = True
         self._reactor.stop()
 
     async def operate(self, command: str, asked: bytes) -> bytes:
@@ -152,12 +157,12 @@ class Worker:
 
     def orphaned(self) -> None:
         """The master is gone, and the log with it: nobody would replace this process, or stop it."""
-        if not self._ending:
+        if not self.ending:
             leaving = Deferred.fromCoroutine(self.drain(self._settings.cluster.drain_time))
             leaving.addErrback(lambda reason: _log.failure("Letting the clients go failed", reason))
 
     def _shut_down(self) -> Deferred[None]:
-        self._ending = True
+        self.ending = True
         if self._beating.running:
             self._beating.stop()
         self._meter.stop()
@@ -209,10 +214,21 @@ def adopt(reactor: IReactor, descriptor: int, protocol: Any) -> None:
     os.close(descriptor)
 
 
-def log_lines(write: Callable[[bytes], object]) -> Callable[[Mapping[str, Any]], None]:
-    """A log observer that writes each event as one line of JSON: the master writes the log."""
+class LogPipe:
+    """A log observer that writes each event to the master as one line of JSON: the master writes the log.
 
-    def observe(event: Mapping[str, Any]) -> None:
+    A master that does not read must not hold up this process: what does not fit is dropped, and counted.
+
+    :param descriptor: of the pipe; is made non-blocking.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting = b""
+        self._dropped = 0
+        os.set_blocking(descriptor, False)
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
         level = event.get("log_level") or LogLevel.info
         if level <= LogLevel.info and event.get("log_namespace") in _CHATTER:
             return
@@ -220,15 +236,24 @@ def log_lines(write: Callable[[bytes], object]) -> Callable[[Mapping[str, Any]],
         failure = event.get("log_failure")
         if failure is not None:
             text = f"{text}\n{failure.getTraceback().rstrip()}"
-        write(json.encode([level.name, str(event.get("log_namespace", "")), text]) + b"\n")
+        if self._dropped and len(self._waiting) < MAX_LOG_WAITING:
+            text = f"({self._dropped} lines were dropped before this one) {text}"
+            self._dropped = 0
+        self._add(json.encode([level.name, str(event.get("log_namespace", "")), text]) + b"\n")
 
-    return observe
+    def _add(self, line: bytes) -> None:
+        if len(self._waiting) + len(line) > MAX_LOG_WAITING:
+            self._dropped += 1
+        else:
+            self._waiting += line
+        self.flush()
 
-
-def _write_out(line: bytes) -> None:
-    # the master reads it; without a master there is no log
-    with contextlib.suppress(OSError):
-        os.write(1, line)
+    def flush(self) -> None:
+        """Write what the pipe takes."""
+        # without a master there is no log
+        with contextlib.suppress(OSError):
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
 
 
 def main() -> None:
@@ -238,14 +263,15 @@ def main() -> None:
     reactor: Any = installed
     faulthandler.enable()
     dump_on_signal()
-    observers: Any = [log_lines(_write_out)]
-    globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False, discardBuffer=True)
+    pipe: Any = LogPipe(1)
+    globalLogBeginner.beginLoggingTo([pipe], redirectStandardIO=False, discardBuffer=True)
     mandate = msgspec.json.decode(os.environ.pop(MANDATE), type=Mandate)
     try:
         settings = load(os.environ, None).settings
     except SettingsError as error:
         sys.exit("\n".join(str(fault) for fault in error.faults))
     worker = Worker(reactor, settings, mandate)
+    worker.on_beat = pipe.flush
     reactor.callWhenRunning(_begin, reactor, worker)
     reactor.run()
 
@@ -255,12 +281,13 @@ def _begin(reactor: Any, worker: Worker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     starting = Deferred.fromCoroutine(worker.start())
-    starting.addErrback(_not_started, reactor)
+    starting.addErrback(_not_started, reactor, worker)
 
 
-def _not_started(reason: Failure, reactor: Any) -> None:
-    _log.failure("The worker cannot start", reason)
-    reactor.stop()
+def _not_started(reason: Failure, reactor: Any, worker: Worker) -> None:
+    if not worker.ending:
+        _log.failure("The worker cannot start", reason)
+        reactor.stop()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ until it has been heard from; meanwhile each worker goes by its own counts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -25,7 +27,7 @@ T = TypeVar("T")
 ENTER, LEAVE, ADMIT, DISMISS, TAKE = range(FIRST_KIND, FIRST_KIND + 5)
 
 #: Seconds that a client waits for the master's answer.
-PATIENCE: Final = 1.0
+PATIENCE: Final = 0.5
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder().decode
@@ -56,13 +58,54 @@ class Teller:
 class _Asked:
     """A question that waits for the master."""
 
-    __slots__ = ("answer", "fallback", "result", "until")
+    __slots__ = ("fallback", "result", "until")
 
     def __init__(self, until: float, fallback: Callable[[], Any]) -> None:
         self.until = until
         self.fallback = fallback
         self.result: Deferred[Any] = Deferred()
-        self.answer: Deferred[bytes] | None = None
+
+
+class _LateAnswers:
+    """Users who were let in without the master's answer, until it has come: has it counted them or not?"""
+
+    def __init__(self) -> None:
+        self._unanswered: Counter[int] = Counter()
+        self._left: Counter[int] = Counter()
+        self._uncounted: Counter[int] = Counter()
+
+    def let_in(self, user_id: int) -> None:
+        self._unanswered[user_id] += 1
+
+    def answered(self, user_id: int, counted: bool) -> bool:
+        """The answer has come; has the user gone, so that the master must be told now?"""
+        _take(self._unanswered, user_id)
+        if _take(self._left, user_id):
+            return counted
+        if not counted:
+            self._uncounted[user_id] += 1
+        return False
+
+    def leaves(self, user_id: int) -> bool:
+        """A connection of the user ends; does the master have it?"""
+        if _take(self._uncounted, user_id):
+            return False
+        if self._left[user_id] < self._unanswered[user_id]:
+            self._left[user_id] += 1
+            return False
+        del self._left[user_id]
+        return True
+
+
+def _take(counter: Counter[int], user_id: int) -> bool:
+    """One less, if there is one."""
+    if counter[user_id] <= 0:
+        del counter[user_id]
+        return False
+    counter[user_id] -= 1
+    if not counter[user_id]:
+        del counter[user_id]
+    return True
 
 
 @implementer(ISessionStore)
@@ -79,6 +122,7 @@ class HostStore:
         self._waiting: dict[_Asked, None] = {}
         self._ticking = False
         self._silent_since = -1
+        self._late = _LateAnswers()
         self._link = Link(lambda kind, body, descriptor: None, lambda _: None)
 
     def link(self) -> Link:
@@ -100,7 +144,15 @@ class HostStore:
         own = self._own.admit("", user_id)
         if own is not None or not (self._quota.per_user or self._quota.attempts):
             return succeed(own)
-        return self._ask(ADMIT, user_id, lambda: None, _reason).addCallback(self._admitted, user_id)
+        asking = self._ask(
+            ADMIT, user_id, lambda: self._late.let_in(user_id), _reason, partial(self._heard_late, user_id)
+        )
+        return asking.addCallback(self._admitted, user_id)
+
+    def _heard_late(self, user_id: int, reason: Disconnect | None) -> None:
+        """The master has answered about somebody who was let in without its answer."""
+        if self._late.answered(user_id, reason is None):
+            self._link.tell(DISMISS, _encode(user_id))
 
     def _admitted(self, reason: Disconnect | None, user_id: int) -> Disconnect | None:
         if reason is not None:
@@ -109,7 +161,7 @@ class HostStore:
 
     def dismiss(self, user_id: int) -> None:
         self._own.dismiss("", user_id)
-        if self._quota.per_user or self._quota.attempts:
+        if (self._quota.per_user or self._quota.attempts) and self._late.leaves(user_id):
             self._link.tell(DISMISS, _encode(user_id))
 
     def take(self, limit: str, key: int | str) -> Deferred[float]:
@@ -120,32 +172,57 @@ class HostStore:
 
     # asking
 
-    def _ask(self, kind: int, asked: Any, fallback: Callable[[], T], read: Callable[[Any], T]) -> Deferred[T]:
+    def _ask(
+        self,
+        kind: int,
+        asked: Any,
+        fallback: Callable[[], T],
+        read: Callable[[Any], T],
+        late: Callable[[T], object] = lambda answer: None,
+    ) -> Deferred[T]:
+        """Ask the master.
+
+        :param fallback: what to go by when it does not answer.
+        :param read: understands its answer.
+        :param late: told an answer that nobody waits for any more.
+        """
         link = self._link
         if not link.open:
             return succeed(fallback())
         answer = link.ask(kind, _encode(asked))
         if self._silent_since == link.heard:
             # the master has not been heard from since it failed to answer
+            answer.addCallback(lambda body: late(read(_decode(body))))
             answer.addErrback(_ignored)
             return succeed(fallback())
         waiting = _Asked(self._reactor.seconds() + PATIENCE, fallback)
         self._waiting[waiting] = None
-        waiting.answer = answer
-        answer.addCallback(lambda body: read(_decode(body)))
-        answer.addErrback(lambda _: fallback())
-        answer.addCallback(self._answered, waiting)
+
+        def heard(body: bytes) -> None:
+            result = read(_decode(body))
+            if not self._answered(result, waiting):
+                late(result)
+
+        def failed(reason: Failure) -> None:
+            if waiting in self._waiting:
+                self._answered(fallback(), waiting)
+
+        answer.addCallbacks(heard, failed)
         self._tick()
         return waiting.result
 
-    def _answered(self, result: Any, waiting: _Asked) -> None:
-        if self._waiting.pop(waiting, self) is None:
-            waiting.result.callback(result)
+    def _answered(self, result: Any, waiting: _Asked) -> bool:
+        """Give the answer to who waits for it; does anybody?"""
+        if waiting not in self._waiting:
+            return False
+        del self._waiting[waiting]
+        waiting.result.callback(result)
+        return True
 
     def _tick(self) -> None:
         if not self._ticking:
             self._ticking = True
-            self._reactor.callLater(PATIENCE / 2, self._tock)
+            self._reactor.callLater(PATIENCE / 5, self._tock)
 
     def _tock(self) -> None:
         self._ticking = False

@@ -125,8 +125,8 @@ class Lease:
     def _beat(self) -> None:
         if self.ready():
             self._renew()
-        elif self._answers and self._current() is self._connection:
-            self._begin(self._connection)
+        elif self._answers and self._connection is not None:
+            self._begin()
         self._beating = self._reactor.callLater(self.beat if self.present else LOOK_INTERVAL, self._beat)
 
     def _renew(self) -> None:
@@ -145,11 +145,11 @@ class Lease:
         """Can Redis be asked now? Takes notice of a new connection."""
         connection = self._current()
         if connection is not self._connection:
+            # first, because who is answered by leaving may ask again at once
+            self._connection = connection
             self._leave()
-            if connection is None:
-                self._connection = None
-            elif not self._stopped:
-                self._begin(connection)
+            if connection is not None and not self._stopped:
+                self._begin()
         return self.present
 
     def _current(self) -> Connection | None:
@@ -158,12 +158,10 @@ class Lease:
         except RedisAway:
             return None
 
-    def _begin(self, connection: Connection | None) -> None:
-        if connection is None:
-            return
+    def _begin(self) -> None:
         before = self.owner
         self.owner = b"%b-%b" % (self._node.encode(), secrets.token_hex(4).encode())
-        self._connection, self._answers, self.present = connection, False, True
+        self._answers, self.present = False, True
         for table in self.tables:
             table.begin(self.owner, before)
         for script in self._scripts:
@@ -197,6 +195,8 @@ class Lease:
         self.present = False
         self._epoch += 1
         self._answers = isinstance(error, ResponseError | Forgotten)
+        if self._beating is not None and self._beating.active():
+            self._beating.reset(LOOK_INTERVAL)
         waiting, self._waiting = self._waiting, {}
         if error is not None and not isinstance(error, RedisAway):
             self._complain(error)

@@ -72,7 +72,7 @@ class RedisOutageTests(RedisStoreCase):
     async def frozen(self, seconds: float) -> None:
         server = self.serve()
         self.addCleanup(server.thaw)
-        one, two = await self.two(server, life=5.0)
+        one, two = await self.two(server, life=15.0)
         assert await one.admit(5) is None
         server.freeze()
         asked = reactor.seconds()
@@ -82,7 +82,9 @@ class RedisOutageTests(RedisStoreCase):
         one.dismiss(6)
         await pause(asked + seconds - reactor.seconds())
         server.thaw()
+        thawed = reactor.seconds()
         await self.ready(one, two)
+        assert reactor.seconds() - thawed < 2.0, "long before the lease is renewed"
         assert counted(server) == {"user:6": 1, "user:7": 2, "address:::6": 1, "address:::7": 1}
         assert [await two.admit(7), await two.admit(6)] == [Disconnect.USER_LIMIT, None]
 
