@@ -80,7 +80,10 @@ class TestDefaults:
             },
             None,
         )
-        assert made.warnings == ("no effect, because there is no Node.js here: NODE_OPTIONS",)
+        assert made.warnings == (
+            "no effect, because there is no Node.js here: NODE_OPTIONS",
+            "REDIS_SESSION_STORE has no effect with REDIS_CLUSTER_NODES: each host counts for itself",
+        )
         assert made.settings.ws.ping_timeout == 30.0
         assert made.settings.ws.max_http_buffer_size == 2_000_000
         assert made.settings.cluster.memory_limit == 3072 * 2**20
