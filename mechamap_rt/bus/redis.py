@@ -92,7 +92,7 @@ class RedisBus:
         self._counts: Gatherings[int] = Gatherings(reactor, COUNT_LIMIT)
         self._counted = Counted(reactor)
         self._questions: Gatherings[bytes] = Gatherings(reactor, ANSWER_LIMIT)
-        self._outflow = Outflow(settings.buffer_size, partial(self._expect, self._counts))
+        self._outflow = Outflow(reactor, settings.buffer_size, partial(self._expect, self._counts))
         self._replies = Replies(reactor, self._send_answers)
         self._peers = Peers(host)
         self._link = Link(reactor, settings, f"mechamap-{node}")

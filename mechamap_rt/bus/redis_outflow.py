@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from mechamap_rt.redis.errors import RedisAway, in_words
@@ -19,6 +20,10 @@ MOST_WAITING: Final = 100_000
 #: What may be under way to Redis without its reply: beyond that it does not keep up, and the rest waits here.
 WINDOW_BYTES: Final = 1024 * 1024
 WINDOW_COMMANDS: Final = 4096
+
+#: Seconds for which a publication is held back that closely follows another, to go together with those that follow it:
+#: a message by itself costs this process, Redis and every receiver a turn of their loops.
+HOLD: Final = 0.001
 
 #: An encoded PUBLISH, the serial of who waits for its reply (0: nobody), and is it worthless later?
 _Item = tuple[bytes, int, bool]
@@ -33,7 +38,8 @@ class Outflow:
     :ivar skipped: volatile ones that could not be sent at once.
     """
 
-    def __init__(self, size: int, on_receivers: Callable[[int, int], object]) -> None:
+    def __init__(self, reactor: IReactorTime, size: int, on_receivers: Callable[[int, int], object]) -> None:
+        self._reactor = reactor
         self._size = size
         self._on_receivers = on_receivers
         self._on_flushed: Callable[[], object] | None = None
@@ -41,6 +47,9 @@ class Outflow:
         self._waiting: deque[_Item] = deque()
         self._flying: deque[_Item] = deque()
         self._flying_bytes = 0
+        self._held: list[bytes] = []
+        self._holding: IDelayedCall | None = None
+        self._sent_at = 0.0
         self._drained: list[Deferred[None]] = []
         self._refusal = ""
         self.waiting_bytes = 0
@@ -65,10 +74,29 @@ class Outflow:
         return self._flying_bytes < WINDOW_BYTES and len(self._flying) < WINDOW_COMMANDS
 
     def _fly(self, item: _Item) -> None:
-        assert self._connection is not None
         self._flying.append(item)
         self._flying_bytes += len(item[0])
-        self._connection.send(item[0], self._replied)
+        self._held.append(item[0])
+        if self._holding is None:
+            wait = self._sent_at + HOLD - self._reactor.seconds()
+            # not by the clock alone: it may have been set back
+            if 0 < wait <= HOLD:
+                self._holding = self._reactor.callLater(wait, self._send)
+            else:
+                self._send()
+
+    def _send(self) -> None:
+        """Send what was held back."""
+        self._stop_holding()
+        held, self._held = self._held, []
+        if held and self._connection is not None:
+            self._sent_at = self._reactor.seconds()
+            self._connection.send_all(held, self._replied)
+
+    def _stop_holding(self) -> None:
+        holding, self._holding = self._holding, None
+        if holding is not None and holding.active():
+            holding.cancel()
 
     def _bound(self) -> None:
         while self._waiting and (self.waiting_bytes > self._size or len(self._waiting) > MOST_WAITING):
@@ -119,6 +147,8 @@ class Outflow:
         Whether Redis took it is not known; who got it recognises it by its sequence.
         """
         self._connection = self._on_flushed = None
+        self._stop_holding()
+        self._held.clear()
         again = [item for item in self._flying if not item[2]]
         self._flying.clear()
         self._flying_bytes = 0
@@ -136,6 +166,7 @@ class Outflow:
         """Fires when Redis has everything, or is lost."""
         if self._connection is None or not (self._waiting or self._flying):
             return succeed(None)
+        self._send()
         waiting: Deferred[None] = Deferred()
         self._drained.append(waiting)
         return waiting

@@ -94,6 +94,15 @@ class Connection(RedisProtocol):  # type: ignore[misc]
                 # a burst: what follows in this turn of the reactor leaves together
                 self.transport.write(command)
 
+    def send_all(self, commands: list[bytes], handler: Handler) -> None:
+        """Send several in one write; ``handler`` is called once for each, in their order."""
+        if self._over:
+            for _ in commands:
+                handler(RedisAway("not connected"))
+        else:
+            self._handlers.extend([handler] * len(commands))
+            write(self.transport, b"".join(commands))
+
     def execute_command(self, *args: Argument, **kwargs: Any) -> Deferred[Any]:
         """What every command of txredisapi goes through.
 
