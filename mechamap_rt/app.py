@@ -265,6 +265,7 @@ class Realtime(Service):
         await self.close()
         self.site.closing = True
         self.lobby.closing = True
+        self.site.hurry_forwarded()
         drain = Drain(self._reactor, self.gate, self.engine, arrived)
         await drain.run(seconds)
         # a connection that has a request in this time learns that it is its last; the silent ones are closed

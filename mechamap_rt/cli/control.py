@@ -66,6 +66,8 @@ def _show(result: dict[str, Any], view: Callable[[dict[str, Any]], Sequence[Bloc
     if choices().as_json:
         print_json(result)
         return
+    if result.get("degraded") and "mode" not in result:
+        click.echo("The cluster is degraded: this is about this host only.", err=True)
     try:
         blocks = view(result)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -179,7 +181,7 @@ def channels(match: str | None, limit: int) -> None:
 def publish(channel: str, event: str, data: str) -> None:
     """Publish EVENT on CHANNEL.
 
-    DATA is any JSON, or - to read it from standard input; {} if it is not given.
+    DATA is a JSON object, or - to read it from standard input; {} if it is not given.
     """
     from mechamap_rt.cli import views
 
@@ -193,7 +195,7 @@ def _parse(data: str | bytes) -> Any:
         # Python reads NaN and 1e999, which no JSON can say.
         json.dumps(parsed, allow_nan=False)
     except (ValueError, RecursionError) as error:
-        hint = "A text needs its quotes: mechamapctl publish thread.1 note '\"text\"'"
+        hint = 'An object, in quotes for the shell: mechamapctl publish thread.1 note \'{"text": "hello"}\''
         raise Failure("BAD_DATA", f"DATA is not JSON: {error}", hint, field="data") from None
     return parsed
 

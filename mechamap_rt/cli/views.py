@@ -72,8 +72,8 @@ def status(result: Result) -> list[Block]:
         ("published", Cell(f"{units.count(result['published'])}, delivered {units.count(result['delivered'])}")),
     ]
     if result.get("reloads") or result.get("restarts"):
-        restarts = units.plural(result["restarts"], "worker restarted", "workers restarted")
-        pairs.append(("since then", Cell(f"{units.plural(result['reloads'], 'reload', 'reloads')}, {restarts}")))
+        restarts = units.plural(result["restarts"], "worker ended by itself", "workers ended by themselves")
+        pairs.append(("since start", Cell(f"{units.plural(result['reloads'], 'reload', 'reloads')}, {restarts}")))
     if result["degraded"]:
         pairs.append(("degraded", Cell("yes", "bold red")))
     for alert in result["alerts"]:

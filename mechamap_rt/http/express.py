@@ -144,6 +144,10 @@ class ExpressPoll:
         """The client has gone away."""
         self.session.poll_lost(self)
 
+    def hurry(self) -> None:
+        """Answer with nothing, if there is nothing: the client asks again, over another connection."""
+        self.session.noop(self)
+
     def respond(self, payload: bytes) -> None:
         headers = self._headers
         if self._compress and len(payload) >= COMPRESS_FROM:
@@ -178,6 +182,9 @@ class ForwardedPoll:
     def lost(self) -> None:
         """The client has gone away."""
         self._forwarded.drop()
+
+    def hurry(self) -> None:
+        self._forwarded.hurry()
 
     def _answered(self, response: bytes) -> None:
         if response:

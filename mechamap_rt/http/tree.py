@@ -10,7 +10,7 @@ from twisted.web.http import Request
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from mechamap_rt.http.express import Express
+from mechamap_rt.http.express import Express, ForwardedPoll
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.request import RealtimeChannel, RealtimeRequest
 from mechamap_rt.http.routing import Router
@@ -78,6 +78,12 @@ class RealtimeSite(Site):
         super().__init__(*arguments, **options)
         #: Every HTTP connection.
         self.channels: dict[RealtimeChannel, None] = {}
+
+    def hurry_forwarded(self) -> None:
+        """Have the polls answered that wait here for sessions of other processes."""
+        for channel in tuple(self.channels):
+            if isinstance(channel._polling, ForwardedPoll):
+                channel.hurry()
 
     def close_idle(self) -> int:
         """Close the connections that have no request; how many have one?"""

@@ -36,6 +36,9 @@ MAX_REQUEST: Final = 2 * 1024 * 1024
 MAX_OPERATORS: Final = 64
 
 Say = Callable[[dict[str, Any]], object]
+#: Commands that change something: the log says who ended a worker.
+_ACTS: Final = frozenset(("disconnect", "drain", "publish", "reload", "restart", "scale"))
+
 #: Does what is asked, telling its progress.
 Command = Callable[[Mapping[str, Any], Say], Awaitable[dict[str, Any]]]
 
@@ -85,6 +88,9 @@ class Control(Factory):
         return _Operator(self) if len(self.operators) < MAX_OPERATORS else None
 
     async def run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        if command in _ACTS:
+            told = {name: value for name, value in asked.items() if name != "data" and value is not None}
+            _log.info("An operator asks for {command} {told}", command=command, told=told)
         if command == "logs":
             return await self._logs(asked, say)
         return await self._run(command, asked, say)

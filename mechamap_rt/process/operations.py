@@ -53,7 +53,9 @@ class Operations:
         operation = self.table().get(command)
         if operation is None:
             raise OperationFault("UNKNOWN_COMMAND", f"There is no command {command}", "command")
-        return await operation(asked)
+        answer = await operation(asked)
+        # other hosts were not asked, or not told
+        return answer | {"degraded": True} if self._node.degraded else answer
 
     async def connections(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         user = None if asked.get("user") is None else integer(asked, "user", 1)

@@ -47,6 +47,7 @@ class Steering:
         self._reactor = reactor
         self._crew = crew
         self._settings = settings
+        self._bound = settings.server
         self._env_file = env_file
         self._notifier = notifier
         self._scaler = self._make_scaler()
@@ -207,6 +208,10 @@ class Steering:
         began = self._reactor.seconds()
         crew = self._crew
         settings = self._settings_again()
+        bound, now = self._bound, settings.server
+        if (bound.host, bound.port, bound.listen) != (now.host, now.port, now.listen):
+            _log.warn("HOST, PORT and LISTEN take effect with the next restart of the server")
+            say({"text": "HOST, PORT and LISTEN have changed: that takes effect with the next restart of the server"})
         if seconds is None:
             seconds = settings.cluster.drain_time
         # an operator's scaling outlives a reload, unless the range has changed
@@ -233,9 +238,6 @@ class Steering:
             settings = load(os.environ, self._env_file, made_up).settings
         except SettingsError as error:
             raise OperationFault("BAD_SETTINGS", "; ".join(str(fault) for fault in error.faults)) from None
-        before, now = self._settings.server, settings.server
-        if (before.host, before.port, before.listen) != (now.host, now.port, now.listen):
-            _log.warn("HOST, PORT and LISTEN take effect with the next restart of the server")
         return settings
 
     # the number of workers

@@ -10,7 +10,8 @@ from typing import Any
 
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from mechamap_rt.interfaces import IReactor
@@ -114,7 +115,7 @@ class Places:
                 host, trustRoot=_trust(self._settings.tls_ca), clientCertificate=_client_certificate(self._settings)
             )
             endpoint = wrapClientTLS(options, endpoint)
-        await connectProtocol(endpoint, connection)
+        await endpoint.connect(_Quiet(connection))
         self.open.add(connection)
         connection.closed.addCallback(lambda _: self.open.discard(connection))
 
@@ -141,3 +142,15 @@ class Places:
 def secrets_of(settings: Redis) -> Iterable[str]:
     """What no log may show."""
     return settings.password, settings.sentinel_password
+
+
+class _Quiet(Factory):
+    """The factory of one connection; the log does not hear of each attempt."""
+
+    noisy = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: object) -> Connection:
+        return self._connection

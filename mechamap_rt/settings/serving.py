@@ -13,7 +13,7 @@ from mechamap_rt.settings.option import option
 _MODE = kinds.choice("development", "production", synonyms={"dev": "development", "prod": "production"})
 _NO_PROXY = TrustProxy()
 _COUNT = kinds.integer(0, 10**9)
-_WORKERS = kinds.integer(1, 1024)
+_WORKERS = kinds.integer(1, 32)
 
 
 @dataclass(frozen=True, slots=True)

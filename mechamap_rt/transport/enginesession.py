@@ -167,6 +167,11 @@ class EngineSession:
                 # the client must get to the end of its polling, but not as fast as it can ask
                 self.door.lobby.wheel.after(PROBE_PACE, lambda: self._noop(poll))
 
+    def noop(self, poll: Poll) -> None:
+        """Answer a GET that waits with nothing."""
+        if self._polling is not None:
+            self._polling.answer_noop(poll)
+
     def _noop(self, poll: Poll) -> None:
         if self.probe is not None and self._polling is not None:
             self._polling.answer_noop(poll)

@@ -33,6 +33,7 @@ _log = Logger()
 SOCKET: Final = FREE_KIND
 POLL: Final = FREE_KIND + 1
 CANCEL: Final = FREE_KIND + 2
+HURRY: Final = FREE_KIND + 3
 #: The kinds of requests that come with a descriptor.
 WITH_DESCRIPTOR: Final = frozenset((SOCKET,))
 
@@ -80,6 +81,7 @@ class Handover:
         relay.serve(SOCKET, self._take_socket)
         relay.serve(POLL, self._take_poll)
         relay.serve(CANCEL, self._take_cancel)
+        relay.serve(HURRY, self._take_hurry)
 
     def owner(self, sid: str) -> Link | None:
         """The process that has this session, if it is another one of this host."""
@@ -121,6 +123,11 @@ class Handover:
         errand = self._errands.get(_NUMBER.unpack_from(body)[0])
         if errand is not None:
             errand.drop()
+
+    def _take_hurry(self, body: bytes, descriptor: int) -> None:
+        errand = self._errands.get(_NUMBER.unpack_from(body)[0])
+        if errand is not None:
+            errand.hurry()
 
     # sockets
 
@@ -164,6 +171,10 @@ class Forwarded:
         self._number = number
         self.answer = answer
 
+    def hurry(self) -> None:
+        """Have it answered now, with nothing if there is nothing: this process lets its clients go."""
+        self._owner.tell(HURRY, _NUMBER.pack(self._number, 0))
+
     def drop(self) -> None:
         """The client is gone."""
         self._owner.tell(CANCEL, _NUMBER.pack(self._number, 0))
@@ -185,6 +196,11 @@ class Errand:
         self._channel = site.buildProtocol(self._peer)
         self._channel.makeConnection(self)
         self._channel.dataReceived(request)
+
+    def hurry(self) -> None:
+        """Answer it now, if it waits."""
+        if self._channel is not None:
+            self._channel.hurry()
 
     def drop(self) -> None:
         channel, self._channel = self._channel, None
