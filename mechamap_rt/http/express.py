@@ -77,6 +77,8 @@ class Express:
             return None
         line_end = data.find(b" HTTP/1.1\r\n")
         line, tail = data[: line_end + 1], data[line_end + 1 :]
+        if b"\n" in line:
+            return None
         sid = _SID.search(line)
         if sid is None or _JSONP.search(line) or b"transport=polling" not in line:
             return None
@@ -99,7 +101,8 @@ class Express:
         if session is not None:
             return ExpressPoll(channel, session, head.headers, head.compress)
         assert owner is not None and self.handover is not None
-        return ForwardedPoll(channel, self.handover.forward(owner, data))
+        peer = getattr(channel.getPeer(), "host", "")
+        return ForwardedPoll(channel, self.handover.forward(owner, data, peer))
 
     def _read(self, tail: bytes) -> Head | None:
         """What matters of the headers, if there is nothing unusual about them."""

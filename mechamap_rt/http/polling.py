@@ -77,7 +77,7 @@ class PollingResource(Resource):
             owner = None if self.handover is None else self.handover.owner(sid)
             if owner is None or self.handover is None or request.method not in (b"GET", b"POST"):
                 raise denial(engineio.UNKNOWN_SID)
-            return self._forward(request, self.handover.forward(owner, written_out(request)))
+            return self._forward(request, self.handover.forward(owner, written_out(request), peer_of(request)))
         if request.method == b"GET":
             return self._poll(request, session)
         if request.method != b"POST":
@@ -91,8 +91,7 @@ class PollingResource(Resource):
         if self.handover is not None and not isinstance(request.channel.transport, Errand):
             host = self.handover.host()
             if host is not None:
-                peer = getattr(request.getClientAddress(), "host", "")
-                return self._forward(request, self.handover.forward(host, written_out(request), peer))
+                return self._forward(request, self.handover.forward(host, written_out(request), peer_of(request)))
         _, payload = self._door.open_polling(handshake)
         request.answer(Reply(payload, 200, self._cors(request), _TEXT))
 
@@ -143,14 +142,22 @@ def denial(refusal: Refusal) -> Denied:
     return Denied(refusal.status, refusal.body())
 
 
+def peer_of(request: RealtimeRequest) -> str:
+    """The address at the other end of the connection; empty for a unix socket."""
+    host: str = getattr(request.getClientAddress(), "host", "")
+    return host
+
+
 def written_out(request: RealtimeRequest) -> bytes:
     """The request as bytes again, its body in one piece."""
-    body = b"" if request.content is None else request.content.read()
     lines = [request.method + b" " + request.uri + b" HTTP/1.1"]
     for name, values in request.requestHeaders.getAllRawHeaders():
         if name.lower() not in _HOP_BY_HOP:
             lines += [name + b": " + value for value in values]
+    # only a POST has a body here: without a length that of another would be read as the next request
+    body = b""
     if request.method == b"POST":
+        body = b"" if request.content is None else request.content.read()
         lines.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 

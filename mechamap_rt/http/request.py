@@ -161,6 +161,8 @@ class RealtimeChannel(http.HTTPChannel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """While this process lets its clients go, each answer is the last of its connection."""
+        if self.one_request:
+            return False
         if self.site.closing:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
@@ -180,6 +182,8 @@ class RealtimeChannel(http.HTTPChannel):
         session: EngineSession | None = self.site.express.session_of(self._command, self._path)
         return session
 
+    #: Whatever follows the first request is not read (an errand's connection, which its client knows nothing of).
+    one_request = False
     _head = b""
     _host: Any = None
     _peer: Any = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IListeningPort, IReactorCore
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -32,6 +32,9 @@ _log = Logger()
 
 #: Bytes of a request.
 MAX_REQUEST: Final = 2 * 1024 * 1024
+#: Bytes that an operator may leave unread, and seconds that it may take to ask.
+MAX_UNREAD: Final = 16 * 1024 * 1024
+PATIENCE: Final = 10.0
 #: Operators who may be connected at once.
 MAX_OPERATORS: Final = 64
 
@@ -52,7 +55,7 @@ class Control(Factory):
     noisy = False
 
     def __init__(self, reactor: Any, run: Callable[[str, Mapping[str, Any], Say], Awaitable[dict[str, Any]]]) -> None:
-        self._reactor: IReactorCore = reactor
+        self.reactor: Any = reactor
         self._run = run
         self.journal = Journal()
         self.operators: dict[_Operator, None] = {}
@@ -68,7 +71,7 @@ class Control(Factory):
         path: Path = server_path(settings, os.environ, os.getuid(), port)
         self._bound = listening.bind_unix(UnixListener(str(path), 0o600))
         factory: Any = self
-        self._port = listening.adopt(self._reactor, self._bound, factory)
+        self._port = listening.adopt(self.reactor, self._bound, factory)
         _log.info("mechamapctl is listened to on {path}", path=str(path))
 
     async def stop(self) -> None:
@@ -117,15 +120,18 @@ class _Operator(LineOnlyReceiver):
     delimiter = b"\n"
     MAX_LENGTH = MAX_REQUEST
     _running: Deferred[None] | None = None
+    _late: IDelayedCall | None = None
 
     def __init__(self, control: Control) -> None:
         self._control = control
 
     def connectionMade(self) -> None:
         self._control.operators[self] = None
+        self._late = self._control.reactor.callLater(PATIENCE, self.end)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._control.operators.pop(self, None)
+        self._asked()
         if self._running is not None:
             self._running.cancel()
 
@@ -133,9 +139,16 @@ class _Operator(LineOnlyReceiver):
         transport: Any = self.transport
         transport.loseConnection()
 
+    def _asked(self) -> None:
+        """There is nothing to wait for any more."""
+        late, self._late = self._late, None
+        if late is not None and late.active():
+            late.cancel()
+
     def lineReceived(self, line: bytes) -> None:
         if self._running is not None:
             return
+        self._asked()
         running = self._running = Deferred.fromCoroutine(self._answer(line))
         running.addErrback(lambda reason: reason.trap(CancelledError))
         running.addErrback(lambda reason: _log.failure("An operator's request failed", reason))
@@ -160,6 +173,8 @@ class _Operator(LineOnlyReceiver):
     def _write(self, answer: dict[str, Any]) -> None:
         transport: Any = self.transport
         transport.write(json.encode(answer) + b"\n")
+        if len(transport.dataBuffer) + transport._tempDataLen > MAX_UNREAD:
+            transport.abortConnection()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._write({"ok": False, "error": {"code": "TOO_LARGE", "message": "The request is too long"}})

@@ -187,13 +187,14 @@ class Errand:
 
     def __init__(self, reactor: Any, peer: str) -> None:
         self._reactor = reactor
-        self._peer = IPv4Address("TCP", peer, 0) if peer else _NOWHERE
+        self._peer = IPv4Address("TCP", peer, 0)
         self.done: Deferred[bytes] = Deferred()
         self._written = b""
         self._channel: Any = None
 
     def run(self, site: IProtocolFactory, request: bytes) -> None:
         self._channel = site.buildProtocol(self._peer)
+        self._channel.one_request = True
         self._channel.makeConnection(self)
         self._channel.dataReceived(request)
 
@@ -222,7 +223,8 @@ class Errand:
         self.write(b"".join(parts))
 
     def loseConnection(self) -> None:
-        self.drop()
+        # not within the call of the request that has just been answered
+        self._reactor.callLater(0, self.drop)
 
     abortConnection = loseConnection
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -219,3 +220,30 @@ def test_real_clients(cluster: Server, swarm: Swarm, keep_alive: bool) -> None:
 def test_acknowledgements_come_back_over_any_worker(cluster: Server, connect_node: ConnectNode, version: str) -> None:
     client = connect_node(cluster.url, cluster.token(60), version=version, transports=["polling"]).connected()
     assert client.chatter(40, gap=1)() == [1] * 40
+
+
+def test_the_body_of_a_forwarded_get_is_no_request_of_its_own(cluster: Server) -> None:
+    """It would run in the owner's process, unseen by whatever stands before this server."""
+    inner_body = json.dumps({"channel": "public.smuggled", "event": "e", "data": {}})
+    key = cluster.settings["LARAVEL_API_KEY"]
+    inner = (
+        f"POST /api/broadcast HTTP/1.1\r\nHost: a\r\nX-WebSocket-API-Key: {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(inner_body)}\r\n\r\n{inner_body}"
+    )
+    before = cluster.control("status")["published"]
+    for _ in range(12):
+        sid = ""
+        for target in ("", "&sid=%s"):
+            with socket.create_connection(("127.0.0.1", cluster.port), 5) as client:
+                path = "/socket.io/?EIO=4&transport=polling" + (target % sid if target else "")
+                client.sendall(
+                    f"GET {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(inner)}\r\n\r\n{inner}".encode()
+                )
+                if not target:
+                    sid = json.loads(client.recv(65536).partition(b"\r\n\r\n0")[2])["sid"]
+                    posted = cluster.post(path + f"&sid={sid}", raw=b'40{"token":"x"}', key=False)
+                    assert posted.text == "ok"
+                else:
+                    assert b"HTTP/1.1" in client.recv(65536)
+    time.sleep(1.5)
+    assert cluster.control("status")["published"] == before
