@@ -83,6 +83,7 @@ class Link:
         self._settings = settings
         self._name = name
         self._places = Places(reactor, settings, spread=sum(name.encode()))
+        self._stopping = False
         self._running: Deferred[None] | None = None
         self._pulses: list[Pulse] = []
         self._lost: Deferred[BaseException] | None = None
@@ -101,6 +102,7 @@ class Link:
 
     async def stop(self) -> None:
         """Close both connections when what was written has gone out; fires when the sockets are closed."""
+        self._stopping = True
         if self._running is not None:
             self._running.cancel()
         self._part()
@@ -128,6 +130,9 @@ class Link:
                 raise
             except Exception as raised:
                 error = raised
+            if self._stopping:
+                # what was cancelled may have failed in words of its own
+                return
             if opened is not None and self._reactor.seconds() - opened >= STABLE:
                 delay = FIRST_DELAY
                 self._complaint = ("", 0.0)

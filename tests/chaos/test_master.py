@@ -35,8 +35,12 @@ def test_without_a_master_the_workers_let_everybody_go_and_end(start: StartClust
     # the next server takes the same port and the same control socket, while clients still are at the old one
     again = start(PORT=str(server.port), CONTROL_SOCKET=str(server.control_path))
     up = time.monotonic() - began
+    until(
+        lambda: {client.node for client in bystanders.clients} <= set(workers(again)),
+        lambda: str([client.node for client in bystanders.clients]),
+        20,
+    )
     bystanders.wait_all_live()
-    assert {client.node for client in bystanders.clients} <= set(workers(again))
     until(lambda: not set(there.values()) & set(belonging(server)), lambda: str(belonging(server)), 1.5 * 2 + 3)
     ended = time.monotonic() - began
     told = [client.visits[0].code for client in bystanders.clients]
