@@ -90,9 +90,12 @@ class PollingResource(Resource):
         # a request that another process has sent here stays
         if self.handover is not None and not isinstance(request.channel.transport, Errand):
             host = self.handover.host()
-            if host is not None:
-                return self._forward(request, self.handover.forward(host, written_out(request), peer_of(request)))
+            forwarded = None if host is None else self.handover.open_at(host, written_out(request), peer_of(request))
+            if forwarded is not None:
+                return self._forward(request, forwarded)
         _, payload = self._door.open_polling(handshake)
+        if self.handover is not None:
+            self.handover.opened()
         request.answer(Reply(payload, 200, self._cors(request), _TEXT))
 
     def _poll(self, request: RealtimeRequest, session: EngineSession) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -217,14 +217,22 @@ class FairShare:
             return False
         return any(connections <= average and now - beat < _BUSY for connections, beat in rows)
 
-    def lightest(self) -> int | None:
+    def show_clients(self) -> int:
+        """Let the others know how many clients there are now, which they otherwise learn with a sign of life."""
+        own = self._slot.clients = self.count_clients()
+        return own
+
+    def lightest(self, sent: Mapping[int, int]) -> int | None:
         """The worker that should have the next client, when it is not this one.
 
         A proxy keeps a few connections and sends every client's first request over one of them: whoever has accepted
         these would get all the clients.
+
+        :param sent: clients that were sent to a worker, by its number, and that it does not count yet: in a rush
+            everybody would be sent to whoever had the fewest when it began.
         """
-        own = self._slot.clients = self.count_clients()
-        rows = self._board.takers(self._clock())
+        own = self.show_clients()
+        rows = [(clients + sent.get(worker, 0), worker) for clients, worker in self._board.takers(self._clock())]
         if not rows:
             return None
         fewest, worker = min(rows)
@@ -241,5 +249,5 @@ class FairShare:
 
     def _beat(self) -> None:
         self._slot.beat = self._clock()
-        self._slot.clients = self.count_clients()
+        self.show_clients()
         self._timer = self._reactor.callLater(self.interval, self._beat)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from struct import Struct
@@ -76,6 +77,8 @@ class Handover:
         self._site = site
         self._numbers = count(1)
         self._errands: dict[int, Errand] = {}
+        #: Sessions that other workers were asked to open and have not yet.
+        self._sent: Counter[int] = Counter()
         #: Polls that were asked elsewhere, and sockets given away, since the start.
         self.forwarded = self.given = 0
         relay.serve(SOCKET, self._take_socket)
@@ -88,10 +91,14 @@ class Handover:
         name = sid[: len(self._name)]
         return None if name == self._name else self._relay.neighbour(name)
 
-    def host(self) -> Link | None:
-        """The process that should have the next session, when that is another one."""
-        lightest = None if self._share is None else self._share.lightest()
-        return None if lightest is None else self._relay.neighbour(self._name_of(lightest))
+    def host(self) -> int | None:
+        """The number of the worker that should have the next session, when that is another one."""
+        return None if self._share is None else self._share.lightest(self._sent)
+
+    def opened(self) -> None:
+        """A session has been opened here."""
+        if self._share is not None:
+            self._share.show_clients()
 
     # polls
 
@@ -104,6 +111,22 @@ class Handover:
         number = (os.getpid() << 32) + next(self._numbers)
         who = peer.encode()
         return Forwarded(owner, number, owner.ask(POLL, _NUMBER.pack(number, len(who)) + who + request))
+
+    def open_at(self, worker: int, request: bytes, peer: str) -> Forwarded | None:
+        """Have that worker open a session for a whole HTTP request; ``None`` when it has just gone."""
+        link = self._relay.neighbour(self._name_of(worker))
+        if link is None:
+            return None
+        self._sent[worker] += 1
+        forwarded = self.forward(link, request, peer)
+        forwarded.answer.addBoth(self._has_opened, worker)
+        return forwarded
+
+    def _has_opened(self, answer: Any, worker: int) -> Any:
+        self._sent[worker] -= 1
+        if not self._sent[worker]:
+            del self._sent[worker]
+        return answer
 
     def _take_poll(self, body: bytes, descriptor: int) -> Deferred[bytes]:
         number, length = _NUMBER.unpack_from(body)

@@ -114,7 +114,8 @@ def test_typing_ends_when_the_typist_leaves(open_native: Open) -> None:
 
 def test_a_user_is_disconnected_everywhere(cluster: Server, connect_node: ConnectNode) -> None:
     """Every device, of every protocol, on every worker; nobody else."""
-    native = [Member(cluster.port, cluster.token(5)) for _ in range(6)]
+    # so many that no worker can have them all
+    native = [Member(cluster.port, cluster.token(5)) for _ in range(24)]
     browsers = [
         connect_node(cluster.url, cluster.token(5), transports=[transport]).connected()
         for transport in ("websocket", "polling") * 3
@@ -122,9 +123,9 @@ def test_a_user_is_disconnected_everywhere(cluster: Server, connect_node: Connec
     bystander = Member(cluster.port, cluster.token(6))
     with Crowd([*native, bystander]):
         rows = cluster.control("connections", "--user", "5")
-        assert rows["total"] == 12
+        assert rows["total"] == 30
         assert len({row["worker"] for row in rows["connections"]}) > 1
-        assert cluster.control("disconnect", "5") == {"user": 5, "disconnected": 12}
+        assert cluster.control("disconnect", "5") == {"user": 5, "disconnected": 30}
         for member in native:
             member.wait_for(b'"PERMISSION_DENIED"')
             assert member.drain_to_close() == (4004, "disconnected")
