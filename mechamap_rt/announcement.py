@@ -6,19 +6,39 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from mechamap_rt import demo
 from mechamap_rt.settings import Settings
 
+_log = Logger()
 
-def announce(settings: Settings, urls: Sequence[str], say: Callable[[str], object] | None) -> None:
-    """Say on the terminal where the server listens, and what there is to try."""
-    if say is None:
-        return
+
+def announce(settings: Settings, urls: Sequence[str], say: Callable[[str], object]) -> None:
+    """The server has started: say where it listens, to the log and on the terminal, and what there is to try.
+
+    :param say: prints to the terminal.
+    """
+    for caution in cautions(settings):
+        _log.warn("Warning: {caution}", caution=caution)
+    for url in urls:
+        _log.info("Listening on {url}", url=url)
     for url in urls:
         say(f"Listening on {url}")
     pages = [url for url in urls if url.startswith("http")]
     if settings.server.demo and pages:
         say(demo.banner(settings, pages[0], time.time()))
+
+
+def announce_failure(reason: Failure, say: Callable[[str], object]) -> None:
+    """The start failed: say why, every fault by itself where ``reason`` has several.
+
+    :param say: prints to the terminal.
+    """
+    for fault in getattr(reason.value, "faults", None) or (reason.getErrorMessage(),):
+        _log.critical("The server cannot start: {reason}", reason=fault)
+        say(f"The server cannot start: {fault}")
 
 
 def features(settings: Settings) -> dict[str, Any]:
@@ -29,7 +49,7 @@ def features(settings: Settings) -> dict[str, Any]:
         "transports": list(settings.ws.transports),
         "cluster": settings.cluster.enabled,
         "redis": settings.redis.configured and settings.redis.adapter_enabled,
-        "database": "embedded",
+        "database": "embedded" if settings.database.embedded else "mysql",
         "tls": False,
         "compression": settings.http.compression_enabled,
         "metrics": False,
@@ -41,10 +61,9 @@ def cautions(settings: Settings) -> list[str]:
     """What an operator could believe of these settings, and should not."""
     later = {
         "SSL_ENABLED (this port speaks plain HTTP: end TLS in nginx)": settings.tls.enabled,
-        "DB_HOST": bool(settings.database.host),
     }
     lines = [f"{name} has no effect in this version" for name, given in later.items() if given]
-    if settings.server.production:
+    if settings.server.production and settings.database.embedded and settings.auth.channel_auth == "rules":
         lines.append("threads, forums, conversations and groups are decided by built-in demo rows, not by the site's")
     if settings.development.disable_auth:
         lines.append("DISABLE_AUTH is on: who brings no token is let in")

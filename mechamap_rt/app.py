@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.task import deferLater
 from twisted.web.resource import IResource
 
 from mechamap_rt import demo
-from mechamap_rt.announcement import announce, cautions, features
-from mechamap_rt.auth.authenticator import ClaimsAuthenticator, OpenAuthenticator
-from mechamap_rt.auth.jwt import JWTVerifier
-from mechamap_rt.auth.policy import Policy
+from mechamap_rt.announcement import features
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Dispatcher
 from mechamap_rt.commands.table import ClientCommands
 from mechamap_rt.commands.typing import Typing
 from mechamap_rt.core.outbox import Turn
-from mechamap_rt.core.rules import RuleTable
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.information import Information
@@ -37,13 +30,13 @@ from mechamap_rt.http.polling import PollingResource
 from mechamap_rt.http.publishing import Publishing
 from mechamap_rt.http.replies import Reply
 from mechamap_rt.http.request import RealtimeRequest
+from mechamap_rt.http.revoking import Revoking
 from mechamap_rt.http.routing import Route, Router
 from mechamap_rt.http.tree import Tree, make_site
-from mechamap_rt.interfaces import IAuthenticator, IReactor
+from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, Place, process_name
+from mechamap_rt.rights import Rights
 from mechamap_rt.settings import Settings
-from mechamap_rt.storage.site import Site
-from mechamap_rt.storage.sqlite import SQLiteDatabase
 from mechamap_rt.system import listening
 from mechamap_rt.system.collector import Collector
 from mechamap_rt.transport.drain import Drain
@@ -56,8 +49,6 @@ from mechamap_rt.transport.native import NativeDoor
 from mechamap_rt.transport.port import Port
 from mechamap_rt.wire.forwarded import client_address
 
-_log = Logger()
-
 #: Seconds that clients have to go when the server stops; then they are cut.
 STOP_TIMEOUT: Final = 3.0
 #: Seconds in which an HTTP client that is silent may still ask, when its process is replaced.
@@ -66,38 +57,24 @@ HTTP_PATIENCE: Final = 1.0
 POLLING_PATIENCE: Final = 1.0
 
 
-class Realtime(Service):
-    """One process of the server, whole.
+class Realtime:
+    """What serves clients, in a process that has its host for itself or shares it.
 
-    :param place: where in the cluster it is.
-    :param say: prints what a person at a terminal should see; ``None`` for a daemon.
-    :param give_up: called when the start has failed; the process must then end with a status that says so.
+    :param place: where in the cluster the process is.
     """
 
-    name = "mechamap"
-
-    def __init__(
-        self,
-        reactor: IReactor,
-        settings: Settings,
-        place: Place,
-        say: Callable[[str], object] | None = None,
-        give_up: Callable[[], object] | None = None,
-    ) -> None:
+    def __init__(self, reactor: IReactor, settings: Settings, place: Place) -> None:
         self._reactor = reactor
         self._settings = settings
         self._place = place
-        self._say = say
-        self._give_up = give_up
         self._listening: list[IListeningPort] = []
         # one message of the largest size must not cost a client its connection, whatever the limits
         hard = max(settings.limits.outbox_hard_limit, settings.ws.max_http_buffer_size)
         self.turn = Turn(reactor, settings.limits.outbox_soft_limit, hard)
         self.wheel = Wheel(reactor)
-        self.database = SQLiteDatabase(reactor, settings.database.sqlite_path)
         self.node = Node(place.bus, place.name)
         self.census = Census(self.node)
-        self.authenticator = _authenticator(settings)
+        self.rights = Rights(reactor, settings, place)
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
         self.port = self._port()
         self._collector = Collector(reactor, settings.cluster.gc_interval)
@@ -136,24 +113,28 @@ class Realtime(Service):
             self._reactor, tree, self.engine, ws.max_http_buffer_size, settings.http.compression_enabled
         )
         port = Port(site, self.gate, self.wheel)
-        relay = self._place.relay
+        relay, share = self._place.relay, self._place.share
+        if share is not None:
+            share.count_clients = lambda: len(self.engine.sessions) + len(self.gate.pipes)
         if relay is not None:
-            share, name = self._place.share, self.node.name
-            if share is not None:
-                share.count_clients = lambda: len(self.engine.sessions) + len(self.gate.pipes)
-            name_of = partial(process_name, name[:HOST_LENGTH])
-            handover = Handover(self._reactor, relay, name, port, site, share, name_of)
+            name_of = partial(process_name, self.node.name[:HOST_LENGTH])
+            handover = Handover(self._reactor, relay, self.node.name, port, site, share, name_of)
             port.handover = site.express.handover = self.polling.handover = handover
         return port
 
     def _lobby(self) -> Lobby:
         typing = Typing(self.node, self.wheel, time.time)
         store = self._place.store
+        rights = self.rights
+        subscriptions, self.revocation = rights.watch(
+            self.node, typing.stop, lambda connection: lobby.extend(connection)
+        )
         commands = ClientCommands(
             node=self.node,
-            policy=Policy(Site(self.database), RuleTable()),
-            authenticator=self.authenticator,
+            policy=rights.policy,
+            authenticator=rights.authenticator,
             typing=typing,
+            subscriptions=subscriptions,
             store=store,
             clock=time.time,
             extend=lambda connection: lobby.extend(connection),
@@ -161,7 +142,7 @@ class Realtime(Service):
         lobby = Lobby(
             node=self.node,
             dispatcher=Dispatcher(commands.table(), store, time.time),
-            authenticator=self.authenticator,
+            authenticator=rights.authenticator,
             store=store,
             typing=typing,
             wheel=self.wheel,
@@ -175,7 +156,7 @@ class Realtime(Service):
         keys = Keys(
             api_key=settings.laravel.api_key,
             admin_key=settings.admin.key,
-            authenticator=self.authenticator,
+            authenticator=self.rights.authenticator,
             allow_from=settings.laravel.broadcast_allow_from,
             hops=trust.hops,
             networks=trust.networks,
@@ -184,6 +165,7 @@ class Realtime(Service):
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
         routes = [
             *Publishing(self.node, keys, time.time).routes(),
+            *Revoking(self.revocation, self.rights.authenticator, keys, time.time).routes(),
             *Information(
                 self.node,
                 self.census,
@@ -192,6 +174,7 @@ class Realtime(Service):
                 features(settings),
                 settings.server.node_env,
                 lambda: self.router.draining or self.site.closing,
+                self.rights.figures,
             ).routes(),
         ]
         if settings.server.demo:
@@ -205,34 +188,11 @@ class Realtime(Service):
 
     # life
 
-    def privilegedStartService(self) -> None:
-        """Bind while the process may still bind low ports; called before privileges are given up."""
-        if not self._place.sockets and self._place.relay is None:
-            try:
-                self._place.sockets = listening.bind(self._settings, os.environ)
-            except listening.ListenError as error:
-                self._unbound = error
-
-    _unbound: listening.ListenError | None = None
-
-    def startService(self) -> None:
-        super().startService()
-        starting = Deferred.fromCoroutine(self.start_up())
-        starting.addCallback(lambda _: self._open_alone())
-        starting.addErrback(self._fail)
-
     async def start_up(self) -> None:
         """Be ready to take clients."""
-        if self._unbound is not None:
-            raise self._unbound
-        await self.database.start()
+        await self.rights.start()
         await self.node.start()
         self._collector.start()
-
-    def _open_alone(self) -> None:
-        if self.running:
-            self.accept()
-            self._announce()
 
     def accept(self) -> None:
         """Take clients."""
@@ -265,38 +225,28 @@ class Realtime(Service):
         await self.close()
         self.site.closing = True
         self.lobby.closing = True
+        self.rights.retire()
         self.site.hurry_forwarded()
         drain = Drain(self._reactor, self.gate, self.engine, arrived)
         await drain.run(seconds)
         # a connection that has a request in this time learns that it is its last; the silent ones are closed
         while self.site.channels and self._reactor.seconds() < until:
-            await self._pause(0.05)
+            await deferLater(self._reactor, 0.05)
         while self.site.close_idle() and self._reactor.seconds() < until + HTTP_PATIENCE:
-            await self._pause(0.05)
+            await deferLater(self._reactor, 0.05)
         return drain.dismissed
 
-    def _announce(self) -> None:
-        settings = self._settings
-        for caution in cautions(settings):
-            _log.warn("Warning: {caution}", caution=caution)
-        for bound in self._place.sockets:
-            _log.info("Listening on {url}", url=bound.url)
-        announce(settings, [bound.url for bound in self._place.sockets], self._say)
-
-    def _fail(self, reason: Failure) -> None:
-        """The start failed: say why, and stop."""
-        faults = getattr(reason.value, "faults", (reason.getErrorMessage(),))
-        for fault in faults:
-            _log.critical("The server cannot start: {reason}", reason=fault)
-            if self._say is not None:
-                self._say(f"The server cannot start: {fault}")
-        if self._give_up is not None:
-            self._give_up()
-        self._reactor.callLater(0, self._reactor.stop)
-
-    def stopService(self) -> Deferred[None]:
-        super().stopService()
-        return Deferred.fromCoroutine(self.shut_down())
+    def figures(self) -> dict[str, Any]:
+        """What an operator sees of it."""
+        node = self.node
+        return {
+            "degraded": node.degraded,
+            "connections": node.connection_count(),
+            "users": node.user_count(),
+            "subscriptions": node.hub.subscriptions,
+            "published": node.published,
+            "delivered": node.hub.delivered,
+        }
 
     async def shut_down(self) -> None:
         """Let nobody in, let every client go so that it comes back by itself, then close what is behind."""
@@ -308,37 +258,24 @@ class Realtime(Service):
         # a polling client fetches what is left for it with its next request, perhaps over a new connection
         patience = self._reactor.seconds() + POLLING_PATIENCE
         while self.engine.polling() and self._reactor.seconds() < patience:
-            await self._pause(0.02)
+            await deferLater(self._reactor, 0.02)
         await self.close()
         while self.gate.pipes and self._reactor.seconds() < deadline:
-            await self._pause(0.02)
+            await deferLater(self._reactor, 0.02)
         self.gate.abort_all()
         self.port.abort_all()
-        await self._pause(0)
+        await deferLater(self._reactor, 0)
         self._collector.stop()
         if self._place.share is not None:
             self._place.share.stop()
         self.wheel.stop()
         await self.node.stop()
-        await self.database.stop()
-
-    def _pause(self, seconds: float) -> Deferred[None]:
-        pause: Deferred[None] = Deferred()
-        self._reactor.callLater(seconds, pause.callback, None)
-        return pause
+        await self.rights.stop()
 
 
 async def _finished(result: Deferred[Any] | None) -> None:
     if result is not None:
         await result
-
-
-def _authenticator(settings: Settings) -> IAuthenticator:
-    claims = ClaimsAuthenticator(JWTVerifier(settings.jwt.secret, settings.jwt.algorithm))
-    development = settings.development
-    if development.disable_auth:
-        return OpenAuthenticator(claims, development.mock_user_id or 1, development.mock_user_role or "member")
-    return claims
 
 
 def _gate(reactor: IReactor, settings: Settings, turn: Turn, wheel: Wheel) -> Gate:

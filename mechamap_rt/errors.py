@@ -52,6 +52,13 @@ class AuthRefused(Exception):
         self.reason = reason
 
 
+class Unavailable(Exception):
+    """What stands behind the server does not answer now; the same again, later, may succeed.
+
+    ``str()`` is for operators; it has no values and no secrets.
+    """
+
+
 class Disconnect(Enum):
     """Why the server ends a connection: WebSocket close code, reason for programs, sentence for people."""
 
@@ -66,6 +73,8 @@ class Disconnect(Enum):
     AUTH_TIMEOUT = (4002, "authentication_timeout", "No authentication in time")
     TOKEN_EXPIRED = (4003, "token_expired", "The token has expired")
     FORCED = (4004, "disconnected", "An administrator ended the connection")
+    REVOKED = (4005, "token_revoked", "The token has been revoked")
+    INACTIVE = (4006, "account_inactive", "The user's account is not active")
     THROTTLED = (4100, "connection_throttled", "Too many connections, or attempts to connect")
     USER_LIMIT = (4101, "user_limit_reached", "Too many connections of this user")
     GLOBAL_LIMIT = (4102, "global_limit_reached", "The server is full")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -91,18 +91,39 @@ class ISessionStore(Interface):
 class IAuthenticator(Interface):
     """Says whose token it is."""
 
+    era: int = Attribute("Changes whenever something is forgotten: what was found out before may not count any more")
+
     def authenticate(token: str | None) -> Deferred[Identity]:
-        """Fires with the user, who may connect, or fails with :class:`~mechamap_rt.errors.AuthRefused`."""
+        """Fires with the user, who may connect.
+
+        Fails with :class:`~mechamap_rt.errors.AuthRefused`, or with :class:`~mechamap_rt.errors.Unavailable` when it
+        cannot be found out now.
+        """
 
     def identify(token: str | None) -> Deferred[Identity]:
         """The same without asking whether the user may connect: for the HTTP API, which has rights of its own."""
+
+    def forget(user_id: int | None = None, token_id: int | None = None) -> None:
+        """What was found out about this user's tokens, or about this token, does not count any more."""
 
 
 class IPolicy(Interface):
     """Says what a user may see."""
 
-    def may_subscribe(identity: Identity, channel: Channel) -> Deferred[bool]:
-        """May this user subscribe to this channel? An unknown resource is nobody's."""
+    def may_subscribe(identity: Identity, channel: Channel, fresh: bool = False, socket: str = "") -> Deferred[bool]:
+        """May this user subscribe to this channel? An unknown resource is nobody's.
+
+        Fails with :class:`~mechamap_rt.errors.Unavailable` when it cannot be found out now.
+
+        :param fresh: what was decided before does not count.
+        :param socket: the id of the connection that asks.
+        """
+
+    def changes(channel: Channel) -> bool:
+        """May the answer for this channel be another one later, for the same user?"""
+
+    def forget(user_id: int | None = None, resource: str | None = None) -> None:
+        """What was decided about this user, this resource, or both together does not count any more."""
 
 
 class IDatabase(Interface):
@@ -114,12 +135,47 @@ class IDatabase(Interface):
     def stop() -> Deferred[None]:
         """Close every connection; running statements end first."""
 
-    def query(statement: str, arguments: Sequence[Any]) -> Deferred[list[tuple[Any, ...]]]:
-        """The rows of one ``SELECT``; parameters are written ``%s``."""
+    def query(statement: str, arguments: Sequence[Any], *, fresh: bool = False) -> Deferred[list[tuple[Any, ...]]]:
+        """The rows of one ``SELECT``; parameters are written ``%s``.
+
+        Fails with :class:`~mechamap_rt.errors.Unavailable`, and never waits for ever.
+
+        :param fresh: ask where it is written, not where it may arrive later.
+        """
+
+    def execute(statement: str, arguments: Sequence[Any]) -> Deferred[int]:
+        """Change rows, by a statement that does no harm when it is run twice; how many it has found."""
+
+    separate: bool = Attribute("May a row be written already and not yet where it is read?")
+
+    def status() -> str:
+        """``up``, ``down``, or ``degraded`` when only a part of it answers."""
+
+    def figures() -> dict[str, Any]:
+        """``status``, and ``pools``: what is known of each server and of the connections to it."""
+
+    def resize(connections: int) -> None:
+        """Have so many connections at most, to all servers together, and at least one to each."""
+
+
+class IAccounts(Interface):
+    """The site's users and their tokens. Fails with :class:`~mechamap_rt.errors.Unavailable`."""
+
+    def token(token_id: int) -> Deferred[Any]:
+        """The :class:`~mechamap_rt.storage.accounts.Token` and its user, or ``None``; one query."""
+
+    def user(user_id: int) -> Deferred[Any]:
+        """The :class:`~mechamap_rt.storage.accounts.User`, or ``None``; one query."""
+
+    def standing(token_ids: Iterable[int], user_ids: Iterable[int]) -> Deferred[tuple[dict[int, Any], dict[int, Any]]]:
+        """What these tokens and users are now, by id; those that are gone are missing."""
+
+    def used(token_ids: Sequence[int], moment: float) -> Deferred[int]:
+        """These tokens have been used, lately at ``moment`` (seconds since the epoch)."""
 
 
 class ISite(Interface):
-    """Answers questions about the site's rows, one query each."""
+    """Answers questions about the site's rows, one query each. Fails with :class:`~mechamap_rt.errors.Unavailable`."""
 
     def thread(thread_id: int) -> Deferred[Any]:
         """The :class:`~mechamap_rt.storage.site.Thread`, or ``None``."""
@@ -127,11 +183,8 @@ class ISite(Interface):
     def forum(forum_id: int) -> Deferred[Any]:
         """The :class:`~mechamap_rt.storage.site.Forum`, or ``None``."""
 
-    def participates(conversation_id: int, user_id: int) -> Deferred[bool]:
-        """Is the user a participant of the conversation?"""
+    def member(table: str, columns: tuple[str, str], active: str, pair: tuple[int, int]) -> Deferred[bool]:
+        """Is there a row of ``table`` whose two ``columns`` (of what, which user) are ``pair``?
 
-    def belongs(group_id: int, user_id: int) -> Deferred[bool]:
-        """Is the user an active member of the group?"""
-
-    def seller(seller_id: int) -> Deferred[int | None]:
-        """The user id of the marketplace seller."""
+        :param active: a column that must be 1; empty for none.
+        """

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests import server as servers
 from tests.clients.node import Node, NodeClient
+from tests.mariadb import MariaDB
 from tests.server import Server
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 StartServer = Callable[..., Server]
 ConnectNode = Callable[..., NodeClient]
+NewMariaDB = Callable[..., MariaDB]
 
 SHOWN_OUTPUT = 20_000
 
@@ -64,6 +67,29 @@ def start_cluster(start_server: StartServer) -> StartServer:
         return start_server(**CLUSTER | {"CLUSTER_WORKERS": str(workers)} | settings)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB with the site's tables and the demo rows, for tests that leave it running and add their own rows."""
+    one = MariaDB()
+    try:
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture
+def new_mariadb() -> Iterator[NewMariaDB]:
+    """``new_mariadb("--option", demo=True)``: one of this test's own, to be stopped, frozen and broken."""
+    with ExitStack() as stack:
+
+        def start(*options: str, demo: bool = True) -> MariaDB:
+            one = MariaDB(*options, demo=demo)
+            stack.callback(one.end)
+            return one
+
+        yield start
 
 
 def required(command: str, package: str) -> str:

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.identity import ADMIN, MEMBER, MODERATOR, Identity
 from mechamap_rt.core.rules import Match, Rule, RuleTable
@@ -18,24 +19,30 @@ _log = Logger()
 
 @implementer(IPolicy)
 class Policy:
-    """Decides by the table of rules, asking the site's rows where a rule needs them.
+    """Decides by the table of rules, asking the site's rows where a rule needs them: one query at most.
+
+    :param decisions: what has been decided lately.
 
     :ivar unknown: requests for resources that no rule knows.
     """
 
-    def __init__(self, site: ISite, table: RuleTable) -> None:
+    def __init__(self, site: ISite, table: RuleTable, decisions: Decisions) -> None:
         self._site = site
         self._table = table
+        self._decisions = decisions
         self.unknown = 0
-        self._asking: Mapping[Rule, Callable[[Identity, int], Awaitable[bool]]] = {
+        self._asking: Mapping[Rule, Callable[[Identity, Match], Awaitable[bool]]] = {
             Rule.THREAD: self._thread,
             Rule.FORUM: self._forum,
-            Rule.CONVERSATION: self._conversation,
-            Rule.GROUP: self._group,
+            Rule.CONVERSATION: self._member,
+            Rule.GROUP: self._member,
+            Rule.MEMBER: self._member,
             Rule.SELLER: self._seller,
         }
 
-    def may_subscribe(self, identity: Identity, channel: Channel) -> Deferred[bool]:
+    def may_subscribe(
+        self, identity: Identity, channel: Channel, fresh: bool = False, socket: str = ""
+    ) -> Deferred[bool]:
         match = self._table.match(channel.resource)
         if match is None:
             self.unknown += 1
@@ -46,32 +53,48 @@ class Policy:
         ask = self._asking.get(match.rule)
         if ask is None:
             return succeed(_decide(identity, match))
-        return Deferred.fromCoroutine(_run(ask, identity, match.id))
+        known = None if fresh else self._decisions.known(identity, channel.resource)
+        if known is not None:
+            return succeed(known)
+        return Deferred.fromCoroutine(self._find_out(ask, identity, channel.resource, match))
 
-    async def _thread(self, identity: Identity, thread_id: int) -> bool:
-        thread = await self._site.thread(thread_id)
+    def changes(self, channel: Channel) -> bool:
+        match = self._table.match(channel.resource)
+        return match is not None and match.rule in self._asking
+
+    def forget(self, user_id: int | None = None, resource: str | None = None) -> None:
+        self._decisions.forget(user_id, resource)
+
+    async def _find_out(
+        self, ask: Callable[[Identity, Match], Awaitable[bool]], identity: Identity, resource: str, match: Match
+    ) -> bool:
+        era = self._decisions.era
+        allowed = await ask(identity, match)
+        self._decisions.remember(identity, resource, allowed, era)
+        return allowed
+
+    async def _thread(self, identity: Identity, match: Match) -> bool:
+        thread = await self._site.thread(match.id)
         if thread is None or thread.deleted:
             return False
         if not thread.visible and thread.user_id != identity.user_id and identity.rank < MODERATOR:
             return False
         return _may_enter(identity, thread.forum_private)
 
-    async def _forum(self, identity: Identity, forum_id: int) -> bool:
-        forum = await self._site.forum(forum_id)
+    async def _forum(self, identity: Identity, match: Match) -> bool:
+        forum = await self._site.forum(match.id)
         return forum is not None and _may_enter(identity, forum.private)
 
-    async def _conversation(self, identity: Identity, conversation_id: int) -> bool:
-        return await self._site.participates(conversation_id, identity.user_id)
+    async def _member(self, identity: Identity, match: Match) -> bool:
+        members = match.members
+        if members is None:
+            return False
+        return await self._site.member(
+            members.table, (members.of, members.user), members.active, (match.id, identity.user_id)
+        )
 
-    async def _group(self, identity: Identity, group_id: int) -> bool:
-        return await self._site.belongs(group_id, identity.user_id)
-
-    async def _seller(self, identity: Identity, seller_id: int) -> bool:
-        return identity.rank >= ADMIN or await self._site.seller(seller_id) == identity.user_id
-
-
-async def _run(ask: Callable[[Identity, int], Awaitable[bool]], identity: Identity, ident: int) -> bool:
-    return await ask(identity, ident)
+    async def _seller(self, identity: Identity, match: Match) -> bool:
+        return identity.rank >= ADMIN or await self._member(identity, match)
 
 
 def _decide(identity: Identity, match: Match) -> bool:
@@ -84,6 +107,8 @@ def _decide(identity: Identity, match: Match) -> bool:
         return match.variables["role"] == identity.role or identity.rank >= ADMIN
     if match.rule is Rule.MODERATOR:
         return identity.rank >= MODERATOR
+    if match.rule is Rule.RANK:
+        return identity.rank >= match.rank
     return match.rule is Rule.ADMIN and identity.rank >= ADMIN
 
 

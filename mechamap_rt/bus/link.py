@@ -8,13 +8,14 @@ answer. An answer has the kind :data:`ANSWER` and the number of its request; a p
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IFileDescriptorReceiver, IPushProducer
+from twisted.internet.interfaces import IFileDescriptorReceiver, IPushProducer, IReactorSocket
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -225,6 +226,14 @@ class OneLink(Factory):
 
     def buildProtocol(self, addr: object) -> Any:
         return self._link
+
+
+def adopt(reactor: IReactorSocket, descriptor: int, protocol: Protocol) -> None:
+    """Speak ``protocol`` over one end of a socket pair. The descriptor is closed: the reactor has a duplicate."""
+    os.set_blocking(descriptor, False)
+    factory: Any = OneLink(protocol)
+    reactor.adoptStreamConnection(descriptor, socket.AF_UNIX, factory)
+    os.close(descriptor)
 
 
 def _closed(result: Any, descriptor: int) -> Any:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mechamap_rt.bus import parcels
-from mechamap_rt.bus.redis_answers import Counted, Gatherings, Replies
+from mechamap_rt.bus.redis_answers import Counted, Gatherings, Replies, added
 from mechamap_rt.bus.redis_host import HostReceiver
 from mechamap_rt.bus.redis_interests import Interests
 from mechamap_rt.bus.redis_messages import (
@@ -287,7 +287,7 @@ class RedisBus:
         if counted:
             remote = self._counted.put(resource, self._counts.open(serial).addCallback(sum))
         self._outflow.add(command, serial if counted else 0, volatile)
-        return local if remote is None else _sum(local, remote)
+        return local if remote is None else added(local, remote)
 
     def subscribe(self, resource: str) -> Deferred[None]:
         local = self._local.subscribe(resource)
@@ -309,11 +309,7 @@ class RedisBus:
         remote = self._questions.open(serial)
         asked = encode_publish(self._all, encode(Question(self._node, serial, question, body)))
         self._connection.send(asked, partial(self._expect, self._questions, serial))
-
-        def add(here: list[bytes]) -> Deferred[list[bytes]]:
-            return remote.addCallback(lambda there: here + there)
-
-        return local.addCallback(add)
+        return added(local, remote)
 
     def _expect(self, gatherings: Gatherings[Any], serial: int, receivers: Any) -> None:
         """Redis has replied how many processes hear it; without a number only those known can be waited for."""
@@ -401,7 +397,3 @@ class RedisBus:
     def _send_control(self, channel: bytes, message: Message) -> None:
         if self._connection is not None:
             self._connection.send(encode_publish(channel, encode(message)), ignore)
-
-
-def _sum(local: Deferred[int], remote: Deferred[int]) -> Deferred[int]:
-    return local.addCallback(lambda here: remote.addCallback(lambda there: here + there))

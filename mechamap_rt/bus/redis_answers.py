@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from mechamap_rt.bus.redis_messages import Answer
+from mechamap_rt.core.deferreds import shared
 from mechamap_rt.interfaces import IReactor
 
 #: Seconds for which answers to the same process are held back, to go together.
@@ -19,6 +20,7 @@ FRESH: Final = 0.02
 MAX_COUNTED: Final = 4096
 
 T = TypeVar("T")
+Sum = TypeVar("Sum", int, list[bytes])
 
 
 class _Gathering(Generic[T]):
@@ -112,29 +114,18 @@ class Counted:
         if counting.called and until < self._reactor.seconds():
             del self._known[resource]
             return None
-        return _shared(counting)
+        return shared(counting)
 
     def put(self, resource: str, counting: Deferred[int]) -> Deferred[int]:
         """The number is being asked for; fires with it."""
         if len(self._known) >= MAX_COUNTED:
             del self._known[next(iter(self._known))]
         self._known[resource] = (self._reactor.seconds() + FRESH, counting)
-        return _shared(counting)
+        return shared(counting)
 
     def clear(self) -> None:
         """The other hosts are out of reach."""
         self._known.clear()
-
-
-def _shared(counting: Deferred[int]) -> Deferred[int]:
-    one: Deferred[int] = Deferred()
-
-    def pass_on(count: int) -> int:
-        one.callback(count)
-        return count
-
-    counting.addCallback(pass_on)
-    return one
 
 
 class Replies:
@@ -166,3 +157,8 @@ class Replies:
         held, self._held = self._held, {}
         for node, answers in held.items():
             self._send(node, answers)
+
+
+def added(local: Deferred[Sum], remote: Deferred[Sum]) -> Deferred[Sum]:
+    """Fires with what came from this host and what came from the others, together."""
+    return local.addCallback(lambda here: remote.addCallback(lambda there: here + there))

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mechamap_rt.commands.outcome import Outcome, failure, rate_limited
+from mechamap_rt.commands.outcome import Outcome, failure, rate_limited, unavailable
 from mechamap_rt.core.connection import Connection, State
-from mechamap_rt.errors import ClientFault, Code
+from mechamap_rt.errors import ClientFault, Code, Unavailable
 from mechamap_rt.interfaces import ISessionStore
 
 _log = Logger()
@@ -101,6 +101,8 @@ class Dispatcher:
             return await command.run(connection, data)
         except ClientFault as fault:
             return failure(fault, command.error_event, _context(command, data), self._clock())
+        except Unavailable:
+            return failure(unavailable(), command.error_event, _context(command, data), self._clock())
         except Exception:
             _log.failure("A client's request failed unexpectedly; user {user}", user=connection.identity.user_id)
             ours = ClientFault(Code.SERVER_ERROR, "Internal error")

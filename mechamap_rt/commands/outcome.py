@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from mechamap_rt.errors import ClientFault, Code
 from mechamap_rt.wire import json
+
+#: Seconds after which a client may ask again for what was not available.
+RETRY_AFTER: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ def failure(fault: ClientFault, event: str, context: dict[str, Any], now: float)
         details["field"] = fault.field
     payload = {"error": fault.message, "code": fault.code, "details": details, "timestamp": json.timestamp(now)}
     return Outcome("error", payload, fault)
+
+
+def unavailable(prefix: str = "") -> ClientFault:
+    """What is needed to answer cannot be asked now; the same again, later, may succeed."""
+    return ClientFault(Code.SERVER_ERROR, f"{prefix}Temporarily unavailable", details={"retryAfter": RETRY_AFTER})
 
 
 def rate_limited(what: str, wait: float) -> ClientFault:

@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from mechamap_rt.access.subscriptions import Subscriptions
 from mechamap_rt.auth.jwt import bare
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Command
-from mechamap_rt.commands.outcome import Outcome, rate_limited
+from mechamap_rt.commands.outcome import Outcome, rate_limited, unavailable
 from mechamap_rt.commands.typing import Typing
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel, InvalidChannel
 from mechamap_rt.core.connection import Connection
-from mechamap_rt.errors import AuthRefused, ClientFault, Code
+from mechamap_rt.errors import AuthRefused, ClientFault, Code, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, IPolicy, ISessionStore
 from mechamap_rt.wire import json
 
@@ -39,6 +40,7 @@ class ClientCommands:
         policy: IPolicy,
         authenticator: IAuthenticator,
         typing: Typing,
+        subscriptions: Subscriptions,
         store: ISessionStore,
         clock: Callable[[], float],
         extend: Callable[[Connection], object],
@@ -47,6 +49,7 @@ class ClientCommands:
         self._policy = policy
         self._authenticator = authenticator
         self._typing = typing
+        self._subscriptions = subscriptions
         self._store = store
         self._clock = clock
         self._extend = extend
@@ -73,12 +76,14 @@ class ClientCommands:
             identity = await self._authenticator.authenticate(token)
         except AuthRefused as refused:
             raise ClientFault(Code.AUTH_FAILED, str(refused)) from None
+        except Unavailable:
+            raise unavailable("Authentication failed: ") from None
         if identity.user_id != connection.identity.user_id:
             raise ClientFault(Code.INVALID_TOKEN, "Authentication failed: Token of another user")
         before, connection.identity = connection.identity, identity
         self._extend(connection)
         if (before.role, before.permissions) != (identity.role, identity.permissions):
-            await self._review(connection)
+            await self._subscriptions.review(connection)
         return Outcome(
             "authenticated",
             {
@@ -88,23 +93,12 @@ class ClientCommands:
             },
         )
 
-    async def _review(self, connection: Connection) -> None:
-        """The user's rights have changed: end the subscriptions that they no longer cover."""
-        for names in tuple(connection.subscriptions.values()):
-            channel = channels.parse(names[0])
-            if await self._policy.may_subscribe(connection.identity, channel):
-                continue
-            self._typing.stop(connection, channel.resource)
-            self._node.drop(connection, channel.resource)
-            for name in names:
-                connection.emit("unsubscribed", {"channel": name, "reason": "Unauthorized", "timestamp": self._now()})
-
     async def subscribe(self, connection: Connection, data: Any) -> Outcome:
         channel = _channel(data)
         held = connection.subscriptions
         if channel.resource not in held and len(held) >= MAX_SUBSCRIPTIONS:
             raise ClientFault(Code.RATE_LIMITED, f"At most {MAX_SUBSCRIPTIONS} subscriptions", field="channel")
-        if not await self._policy.may_subscribe(connection.identity, channel):
+        if not await self._policy.may_subscribe(connection.identity, channel, socket=connection.id):
             raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
         await self._node.subscribe(connection, channel)
         return Outcome("subscribed", {"channel": channel.name, "status": "success", "timestamp": self._now()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -42,6 +42,8 @@ class Identity:
     """An authenticated user, as the token or the site's database has it.
 
     :ivar expires_at: seconds since the epoch when the token ends, or ``None``.
+    :ivar token_id: the number of the Sanctum token; ``None`` for a JWT.
+    :ivar bearer: the token itself, kept only where the site is asked about each channel.
     """
 
     user_id: int
@@ -51,6 +53,8 @@ class Identity:
     permissions: tuple[str, ...] = ()
     avatar: str | None = None
     expires_at: float | None = None
+    token_id: int | None = None
+    bearer: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def rank(self) -> int:

@@ -93,13 +93,13 @@ class Turn:
 
     SLICE: Final = 1024
 
-    __slots__ = ("_call", "_dirty", "_reactor", "_todo", "hard", "soft", "stats")
+    __slots__ = ("_calls", "_dirty", "_reactor", "_timer", "hard", "soft", "stats")
 
     def __init__(self, reactor: IReactorTime, soft: int = 256 * 1024, hard: int = 1024 * 1024) -> None:
         self._reactor = reactor
         self._dirty: list[Outbox] = []
-        self._todo: list[Callable[[], object]] = []
-        self._call: IDelayedCall | None = None
+        self._calls: list[Callable[[], object]] = []
+        self._timer: IDelayedCall | None = None
         self.soft = soft
         self.hard = hard
         self.stats = OutboxStats()
@@ -107,25 +107,25 @@ class Turn:
     def add(self, outbox: Outbox) -> None:
         """Flush ``outbox`` when this turn ends."""
         self._dirty.append(outbox)
-        if self._call is None:
-            self._call = self._reactor.callLater(0, self._end)
+        if self._timer is None:
+            self._timer = self._reactor.callLater(0, self._end)
 
     def later(self, call: Callable[[], object]) -> None:
         """Call ``call`` when this turn ends, before the flush."""
-        self._todo.append(call)
-        if self._call is None:
-            self._call = self._reactor.callLater(0, self._end)
+        self._calls.append(call)
+        if self._timer is None:
+            self._timer = self._reactor.callLater(0, self._end)
 
     def _end(self) -> None:
-        self._call = None
-        todo, self._todo = self._todo, []
-        for call in todo:
+        self._timer = None
+        calls, self._calls = self._calls, []
+        for call in calls:
             _safely(call)
         dirty = self._dirty
         if len(dirty) > self.SLICE:
             dirty, self._dirty = dirty[: self.SLICE], dirty[self.SLICE :]
-            if self._call is None:
-                self._call = self._reactor.callLater(0, self._end)
+            if self._timer is None:
+                self._timer = self._reactor.callLater(0, self._end)
         else:
             self._dirty = []
         for outbox in dirty:
@@ -136,9 +136,9 @@ class Turn:
 
     def flush(self) -> None:
         """Write everything now (when the server stops)."""
-        while self._dirty or self._todo:
-            if self._call is not None:
-                self._call.cancel()
+        while self._dirty or self._calls:
+            if self._timer is not None:
+                self._timer.cancel()
             self._end()
 
 

@@ -7,11 +7,11 @@ segments, any other name is one segment. What the rules mean is decided in :mod:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from mechamap_rt.core.identity import MAX_ID
 
@@ -29,6 +29,22 @@ class Rule(Enum):
     ROLE = "users of exactly the role in the name, or an admin"
     MODERATOR = "moderators and above"
     ADMIN = "admins"
+    RANK = "users of a role that is worth at least as much as the configured one"
+    MEMBER = "users with a row in the configured table"
+
+
+class Members(NamedTuple):
+    """Where it is written who belongs to what.
+
+    :ivar table: one row for each pair of what and whom.
+    :ivar of: the column with the id of what; ``user`` the column with the user's id.
+    :ivar active: a column that must be 1; empty for none.
+    """
+
+    table: str
+    of: str
+    user: str
+    active: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,8 @@ class Resource:
 
     pattern: str
     rule: Rule
+    members: Members | None = None
+    rank: int = 0
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +70,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
+_SELLERS: Final = Members("marketplace_sellers", "id", "user_id")
+
 RESOURCES: Final = (
     Resource("public.<rest>", Rule.EVERYONE),
     Resource("notifications", Rule.EVERYONE),
@@ -64,10 +84,12 @@ RESOURCES: Final = (
     Resource("marketplace.orders.<id>", Rule.OWNER),
     Resource("thread.<id>", Rule.THREAD),
     Resource("forum.<id>", Rule.FORUM),
-    Resource("conversation.<id>", Rule.CONVERSATION),
-    Resource("group.<id>", Rule.GROUP),
-    Resource("seller.<id>", Rule.SELLER),
-    Resource("marketplace.seller.<id>", Rule.SELLER),
+    Resource(
+        "conversation.<id>", Rule.CONVERSATION, Members("conversation_participants", "conversation_id", "user_id")
+    ),
+    Resource("group.<id>", Rule.GROUP, Members("group_members", "conversation_id", "user_id", "is_active")),
+    Resource("seller.<id>", Rule.SELLER, _SELLERS),
+    Resource("marketplace.seller.<id>", Rule.SELLER, _SELLERS),
     Resource("notifications.role.<role>", Rule.ROLE),
     Resource("moderator.<rest>", Rule.MODERATOR),
     Resource("admin.<rest>", Rule.ADMIN),
@@ -80,6 +102,8 @@ class Match:
 
     rule: Rule
     variables: Mapping[str, str]
+    members: Members | None = None
+    rank: int = 0
 
     @property
     def id(self) -> int:
@@ -88,10 +112,13 @@ class Match:
 
 
 class RuleTable:
-    """Finds the rule for a resource's name; the first row that fits decides."""
+    """Finds the rule for a resource's name; the first row that fits decides.
 
-    def __init__(self, resources: tuple[Resource, ...] = RESOURCES) -> None:
-        self._resources = resources
+    :param more: rows after those of the site's contract, which therefore stay as they are.
+    """
+
+    def __init__(self, more: Sequence[Resource] = ()) -> None:
+        self._resources = (*RESOURCES, *more)
         self.match = lru_cache(maxsize=16384)(self._match)
 
     def _match(self, name: str) -> Match | None:
@@ -100,5 +127,5 @@ class RuleTable:
             if found is not None:
                 if "id" in found.groupdict() and int(found["id"]) > MAX_ID:
                     return None
-                return Match(resource.rule, found.groupdict())
+                return Match(resource.rule, found.groupdict(), resource.members, resource.rank)
         return None

@@ -27,6 +27,7 @@ class Information:
 
     :param features: what is switched on, by name.
     :param leaving: does this process let its clients go?
+    :param behind: the figures of what stands behind this process: ``database``, and ``site`` where it is asked.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Information:
         features: Mapping[str, Any],
         environment: str,
         leaving: Callable[[], bool],
+        behind: Callable[[], dict[str, Any]],
     ) -> None:
         self._node = node
         self._census = census
@@ -46,6 +48,7 @@ class Information:
         self._features = features
         self._environment = environment
         self._leaving = leaving
+        self._behind = behind
         self._started = time.monotonic()
 
     def routes(self) -> list[Route]:
@@ -89,6 +92,7 @@ class Information:
                 "memory": memory(),
                 "worker": self._node.name,
                 "connections": self._node.connection_count(),
+                **self._behind(),
                 "timestamp": self._now(),
             }
         )
@@ -101,7 +105,13 @@ class Information:
         """May it be sent clients? ``degraded`` is a yes: this host is served, but some other is out of reach."""
         leaving = self._leaving()
         status = "draining" if leaving else "degraded" if self._node.degraded else "ready"
-        checks = {"bus": "degraded" if self._node.degraded else "ok"}
+        database = self._behind()["database"]["status"]
+        checks = {
+            "bus": "degraded" if self._node.degraded else "ok",
+            "database": "ok" if database == "up" else database,
+        }
+        if not leaving and database != "up":
+            status = "degraded"
         answer = {"success": not leaving, "status": status, "worker": self._node.name, "checks": checks}
         return Reply.of(answer | {"timestamp": self._now()}, 503 if leaving else 200)
 

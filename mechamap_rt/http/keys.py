@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from mechamap_rt.auth.jwt import bare
 from mechamap_rt.core.identity import ADMIN
-from mechamap_rt.errors import AuthRefused
+from mechamap_rt.errors import AuthRefused, Unavailable
 from mechamap_rt.http.replies import Error, HTTPFault
 from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.interfaces import IAuthenticator
@@ -103,6 +103,11 @@ class Keys:
             identity = await self._authenticator.identify(bare(secret.decode("latin-1")))
         except AuthRefused:
             return None
+        except Unavailable:
+            raise HTTPFault(Error.UNAVAILABLE, "Temporarily unavailable", headers={"Retry-After": "2"}) from None
+        if identity.token_id is not None:
+            # a Sanctum token opens the realtime service to its user, and nothing else
+            return Right.NOTHING
         if identity.rank >= ADMIN:
             return Right.PUBLISH | Right.ADMINISTER
         return Right.PUBLISH if "broadcast" in identity.permissions else Right.NOTHING

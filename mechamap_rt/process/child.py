@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -19,7 +19,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from mechamap_rt.bus.link import Link, OneLink
+from mechamap_rt.bus.link import Link, adopt
+from mechamap_rt.process.figures import shown
+from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.orders import Beat, Hello, Stream
 from mechamap_rt.system.dump import DUMP_SIGNAL
 from mechamap_rt.system.listening import Bound
@@ -27,10 +29,6 @@ from mechamap_rt.system.scoreboard import Scoreboard, Slot
 
 _log = Logger()
 
-T = TypeVar("T")
-
-#: The environment name of what the master tells a worker when it starts it.
-MANDATE: Final = "MECHAMAP_WORKER"
 #: The first descriptor of a worker that is not standard input, output or errors.
 _FIRST: Final = 3
 #: Bytes of a line that a worker writes before it ends.
@@ -102,33 +100,27 @@ class Child(ProcessProtocol):
         control, its_control = socket.socketpair()
         counting, its_counting = socket.socketpair()
         given = [its_control.fileno(), its_counting.fileno(), board.fd, *(each.socket.fileno() for each in sockets)]
-        mandate = {
-            "name": self.name,
-            "slot": self.slot.number,
-            "control": _FIRST,
-            "store": _FIRST + 1,
-            "board": _FIRST + 2,
-            "sockets": [(_FIRST + 3 + place, bound.url) for place, bound in enumerate(sockets)],
-        }
-        self._adopt(control, self.orders)
-        self._adopt(counting, store)
+        mandate = Mandate(
+            name=self.name,
+            slot=self.slot.number,
+            control=_FIRST,
+            store=_FIRST + 1,
+            board=_FIRST + 2,
+            sockets=[(_FIRST + 3 + place, bound.url) for place, bound in enumerate(sockets)],
+        )
+        adopt(self._reactor, control.detach(), self.orders)
+        adopt(self._reactor, counting.detach(), store)
         descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
         process: Any = self._reactor.spawnProcess(
             self,
             sys.executable,
             [sys.executable, "-m", "mechamap_rt.process.worker"],
-            env={**environ, MANDATE: msgspec.json.encode(mandate).decode()},
+            env={**environ, **mandate.environ()},
             childFDs=descriptors | {_FIRST + place: descriptor for place, descriptor in enumerate(given)},
         )
         its_control.close()
         its_counting.close()
         self.pid = process.pid
-
-    def _adopt(self, end: socket.socket, protocol: Any) -> None:
-        end.setblocking(False)
-        factory: Any = OneLink(protocol)
-        self._reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, factory)
-        end.close()
 
     @property
     def alive(self) -> bool:
@@ -144,9 +136,6 @@ class Child(ProcessProtocol):
 
     def describe(self) -> dict[str, Any]:
         """What an operator sees of it."""
-        names = ("connections", "users", "subscriptions", "published", "delivered", "rss", "cpu", "descriptors")
-        figures = {name: self.figures.get(name, 0) for name in names}
-        lag = round(self.figures.get("lag", 0.0) * 1000, 1)
         return {
             "worker": self.number,
             "node": self.name,
@@ -154,9 +143,7 @@ class Child(ProcessProtocol):
             "state": self.state.value,
             "uptime": round(self.uptime, 1),
             "generation": self.generation,
-            "degraded": bool(self.figures.get("degraded")),
-            **figures,
-            "lag": lag,
+            **shown(self.figures),
         }
 
     # ending it
@@ -240,27 +227,6 @@ def how(reason: Failure) -> str:
     if value.signal is not None:
         return f"was ended by {signal.Signals(value.signal).name}"
     return f"ended with status {value.exitCode}"
-
-
-def within(reactor: IReactorTime, limit: float, waited: Deferred[T]) -> Deferred[T]:
-    """``waited``, which fails with ``TimeoutError`` after ``limit`` seconds; what it waited for goes on."""
-    clock: Any = reactor
-    shield: Deferred[T] = Deferred()
-
-    def give_up() -> None:
-        if not shield.called:
-            shield.errback(TimeoutError("no answer in time"))
-
-    late = clock.callLater(limit, give_up)
-
-    def pass_on(result: Any) -> None:
-        if late.active():
-            late.cancel()
-        if not shield.called:
-            shield.callback(result)
-
-    waited.addBoth(pass_on)
-    return shield
 
 
 def pair() -> tuple[int, int]:

@@ -14,10 +14,11 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mechamap_rt.core.deferreds import shared, within
 from mechamap_rt.core.limits import Tally
 from mechamap_rt.place import process_name, quota
 from mechamap_rt.process.backoff import CrashLoop
-from mechamap_rt.process.child import Child, IProcessReactor, State, closing, pair, within
+from mechamap_rt.process.child import Child, IProcessReactor, State, closing, pair
 from mechamap_rt.process.environment import environ_for_workers
 from mechamap_rt.process.orders import Accept, Drain, Meet, Stop
 from mechamap_rt.sessions.host import Teller
@@ -162,19 +163,19 @@ class Crew:
         child.retiring = True
         if child.state is State.STARTING:
             child.kill()
-            await _also(child.gone)
+            await shared(child.gone)
             return 0
         child.state = State.DRAINING
         dismissed = 0
         try:
             drained = child.orders.callRemote(Drain, seconds=seconds)
             dismissed = (await within(self._reactor, seconds * 2 + END_LIMIT, drained))["dismissed"]
-            await within(self._reactor, END_LIMIT, _also(child.gone))
+            await within(self._reactor, END_LIMIT, shared(child.gone))
         except Exception as error:
             if child.alive:
                 _log.warn("Worker {worker} did not end: {reason}", worker=child.number, reason=str(error))
                 child.kill()
-                await _also(child.gone)
+                await shared(child.gone)
         return dismissed
 
     async def replace(self, child: Child, seconds: float) -> tuple[Child, int]:
@@ -243,13 +244,13 @@ class Crew:
         there = [child for child in self.workers.values() if child.alive]
         for child in there:
             child.orders.callRemote(Stop)
-        everybody = gatherResults([_also(child.gone) for child in there])
+        everybody = gatherResults([shared(child.gone) for child in there])
         try:
             await within(self._reactor, STOP_LIMIT, everybody)
         except TimeoutError:
             for child in there:
                 child.kill()
-            await gatherResults([_also(child.gone) for child in there])
+            await gatherResults([shared(child.gone) for child in there])
 
     # watching
 
@@ -308,18 +309,6 @@ class Crew:
         if not self._crash_loop.looping:
             self.alert("crash_loop", None)
         return fat
-
-
-def _also(waited: Deferred[None]) -> Deferred[None]:
-    """Fires when ``waited`` does, and may be cancelled or waited for by itself."""
-    one: Deferred[None] = Deferred()
-
-    def pass_on(result: Any) -> Any:
-        one.callback(None)
-        return result
-
-    waited.addBoth(pass_on)
-    return one
 
 
 async def _all(work: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:

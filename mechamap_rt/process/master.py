@@ -15,10 +15,10 @@ from typing import Any, Final
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger, globalLogPublisher
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from mechamap_rt.announcement import announce, cautions
+from mechamap_rt.announcement import announce, announce_failure
 from mechamap_rt.place import host_name
 from mechamap_rt.process.control import Control, tcp_port
 from mechamap_rt.process.crew import Crew
@@ -30,8 +30,6 @@ from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import Bound, ListenError
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.notify import Notifier
-
-_log = Logger()
 
 #: Seconds between two looks at the workers, at most.
 LOOK: Final = 1.0
@@ -67,7 +65,6 @@ class Master(Service):
         self._steering = Steering(reactor, self._crew, settings, env_file, self._notifier)
         self._control = Control(reactor, self._steering.run)
         self._looking = LoopingCall(self._steering.look)
-        self._watchdog: Any = None
 
     def privilegedStartService(self) -> None:
         """Bind while the process may still bind low ports; called before privileges are given up."""
@@ -96,38 +93,19 @@ class Master(Service):
         self._collector.start()
         self._looking.clock = self._reactor
         self._looking.start(min(LOOK, self._settings.monitoring.health_check_timeout / 4), now=False)
-        self._announce()
+        announce(self._settings, [bound.url for bound in self._sockets], self._say)
         self._notifier.ready()
-        self._watch_over()
+        # as long as there is somebody to serve clients
+        self._notifier.watch_over(self._reactor, lambda: self._crew.workers)
         settle(self._reactor)
-
-    def _announce(self) -> None:
-        for caution in cautions(self._settings):
-            _log.warn("Warning: {caution}", caution=caution)
-        urls = [bound.url for bound in self._sockets]
-        for url in urls:
-            _log.info("Listening on {url}", url=url)
-        announce(self._settings, urls, self._say)
 
     def _fail(self, reason: Failure) -> None:
         """The start failed: say why, and stop. That a stop has ended it is no failure."""
         if self._steering.stopping:
             return
-        faults = getattr(reason.value, "faults", None) or (reason.getErrorMessage(),)
-        for fault in faults:
-            _log.critical("The server cannot start: {reason}", reason=fault)
-            self._say(f"The server cannot start: {fault}")
+        announce_failure(reason, self._say)
         self._give_up()
         self._reactor.callLater(0, self._reactor.stop)
-
-    def _watch_over(self) -> None:
-        """Tell the service manager that all is well, as long as there is somebody to serve clients."""
-        interval = self._notifier.watchdog_interval
-        if interval is None:
-            return
-        if self._crew.workers:
-            self._notifier.watchdog()
-        self._watchdog = self._reactor.callLater(interval, self._watch_over)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -139,8 +117,6 @@ class Master(Service):
         if self._looking.running:
             self._looking.stop()
         self._collector.stop()
-        if self._watchdog is not None and self._watchdog.active():
-            self._watchdog.cancel()
         await self._crew.stop()
         for bound in self._sockets:
             bound.socket.close()

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogPublisher
+from twisted.python.failure import Failure
 
 from mechamap_rt import __version__
+from mechamap_rt.announcement import announce, announce_failure
 from mechamap_rt.app import Realtime
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, alone
 from mechamap_rt.process.control import Control, Say, tcp_port
+from mechamap_rt.process.figures import shown
 from mechamap_rt.process.operations import OperationFault, Operations
 from mechamap_rt.settings import Settings
+from mechamap_rt.system import listening
 from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import ListenError
 from mechamap_rt.system.memory import settle
@@ -25,34 +31,66 @@ from mechamap_rt.system.notify import Notifier
 _log = Logger()
 
 #: Commands that only a master can do.
-_OF_A_MASTER = frozenset(("workers", "reload", "scale", "restart", "drain"))
+_OF_A_MASTER: Final = frozenset(("workers", "reload", "scale", "restart", "drain"))
 
 
-class Single(Realtime):
-    """The one process, with the operator's socket."""
+class Single(Service):
+    """The one process as a service, with the operator's socket.
+
+    :param say: prints what a person at a terminal should see.
+    :param give_up: called when the start has failed; the process must then end with a status that says so.
+    """
+
+    name = "mechamap"
 
     def __init__(
         self,
         reactor: IReactor,
         settings: Settings,
-        say: Callable[[str], object] | None = None,
-        give_up: Callable[[], object] | None = None,
+        say: Callable[[str], object],
+        give_up: Callable[[], object],
     ) -> None:
-        super().__init__(reactor, settings, alone(reactor, settings), say, give_up)
+        self._reactor = reactor
+        self._settings = settings
+        self._say = say
+        self._give_up = give_up
+        self._unbound: ListenError | None = None
+        self._place = alone(reactor, settings)
+        self._realtime = Realtime(reactor, settings, self._place)
         self._control = Control(reactor, self._run)
-        self._operations = Operations(self.node, self.census)
+        self._operations = Operations(self._realtime.node, self._realtime.census)
         self._meter = Meter(reactor, reactor.seconds)
         self._notifier = Notifier(os.environ)
         self._started = reactor.seconds()
-        self._watchdog: Any = None
 
-    async def start_up(self) -> None:
-        await super().start_up()
+    def privilegedStartService(self) -> None:
+        """Bind while the process may still bind low ports; called before privileges are given up."""
+        try:
+            self._place.sockets = listening.bind(self._settings, os.environ)
+        except ListenError as error:
+            self._unbound = error
+
+    def startService(self) -> None:
+        super().startService()
+        starting = Deferred.fromCoroutine(self._start())
+        starting.addErrback(self._fail)
+
+    async def _start(self) -> None:
+        if self._unbound is not None:
+            raise self._unbound
+        await self._realtime.start_up()
         globalLogPublisher.addObserver(self._control.journal)
         dump_on_signal()
         self._listen_to_operators()
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(_hang_up))
         self._meter.start()
+        if not self.running:
+            return
+        self._realtime.accept()
+        self._notifier.ready()
+        self._notifier.watch_over(self._reactor)
+        settle(self._reactor)
+        announce(self._settings, [bound.url for bound in self._place.sockets], self._say)
 
     def _listen_to_operators(self) -> None:
         """A server that serves clients is worth more than one that does not because nobody could operate it."""
@@ -61,26 +99,24 @@ class Single(Realtime):
         except (OSError, ValueError, ListenError) as error:
             _log.error("mechamapctl cannot reach this server: {reason}", reason=str(error))
 
-    def accept(self) -> None:
-        super().accept()
-        self._notifier.ready()
-        self._watch_over()
-        settle(self._reactor)
+    def _fail(self, reason: Failure) -> None:
+        """The start failed: say why, and stop."""
+        announce_failure(reason, self._say)
+        self._give_up()
+        self._reactor.callLater(0, self._reactor.stop)
 
-    def _watch_over(self) -> None:
-        interval = self._notifier.watchdog_interval
-        if interval is not None:
-            self._notifier.watchdog()
-            self._watchdog = self._reactor.callLater(interval, self._watch_over)
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
 
-    async def shut_down(self) -> None:
+    async def _stop(self) -> None:
         self._notifier.stopping()
         self._meter.stop()
-        if self._watchdog is not None and self._watchdog.active():
-            self._watchdog.cancel()
-        await super().shut_down()
+        await self._realtime.shut_down()
         await self._control.stop()
         globalLogPublisher.removeObserver(self._control.journal)
+
+    # operating
 
     async def _run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         if command == "status":
@@ -90,39 +126,26 @@ class Single(Realtime):
         return await self._operations.run(command, asked)
 
     def _status(self) -> dict[str, Any]:
-        node = self.node
+        name = self._realtime.node.name
         uptime = round(self._reactor.seconds() - self._started, 1)
-        figures = {
-            "connections": node.connection_count(),
-            "users": node.user_count(),
-            "subscriptions": node.hub.subscriptions,
-            "published": node.published,
-            "delivered": node.hub.delivered,
-        }
-        sample = self._meter.sample()
+        figures = self._realtime.figures()
         worker = {
             "worker": 1,
-            "node": node.name,
+            "node": name,
             "pid": os.getpid(),
             "state": "ready",
             "uptime": uptime,
             "generation": 1,
-            "degraded": node.degraded,
-            **figures,
-            "rss": sample["rss"],
-            "cpu": sample["cpu"],
-            "descriptors": sample["descriptors"],
-            "lag": round(sample["lag"] * 1000, 1),
+            **shown(figures | self._meter.sample()),
         }
         return {
             "mode": "single",
             "version": __version__,
             "pid": os.getpid(),
-            "host": node.name[:HOST_LENGTH],
+            "host": name[:HOST_LENGTH],
             "uptime": uptime,
             "state": "running" if self.running else "stopping",
             "listening": [bound.url for bound in self._place.sockets],
-            "degraded": node.degraded,
             **figures,
             "memory": {"rss": resident()},
             "wanted": 1,

@@ -6,30 +6,29 @@ store, and the scoreboard. When the master is gone it takes no more clients, let
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger, LogLevel, formatEvent, globalLogBeginner
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
 from mechamap_rt import __version__
 from mechamap_rt.app import Realtime
-from mechamap_rt.bus.link import OneLink
+from mechamap_rt.bus.link import adopt
 from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import Place, joined, process_number, quota, stored
-from mechamap_rt.process.child import MANDATE
+from mechamap_rt.process.logpipe import LogPipe
+from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.operations import OperationFault, Operations
 from mechamap_rt.process.orders import Accept, Beat, Drain, Hello, Meet, Operate, Refused, Stop, Stream
 from mechamap_rt.sessions.host import HostStore
@@ -44,30 +43,8 @@ from mechamap_rt.wire import json
 
 _log = Logger()
 
-#: The environment name of the mandate.
-#: Bytes of log that wait for the master.
-MAX_LOG_WAITING: Final = 256 * 1024
-#: Whose information is of no use to an operator: of ports and of the reactor, for each worker again.
-_CHATTER: Final = frozenset(("log_legacy", "twisted.internet.base"))
 #: Seconds between two signs of life.
 BEAT: Final = 1.0
-
-
-class Mandate(msgspec.Struct):
-    """What the master tells a worker when it starts it.
-
-    :ivar name: of the process, in the cluster.
-    :ivar slot: on the scoreboard.
-    :ivar control: descriptors, as ``store`` and ``board``.
-    :ivar sockets: descriptor and URL of each listening socket.
-    """
-
-    name: str
-    slot: int
-    control: int
-    store: int
-    board: int
-    sockets: list[tuple[int, str]]
 
 
 class Worker:
@@ -112,17 +89,7 @@ class Worker:
         self._beating.start(BEAT)
 
     def _beat(self) -> None:
-        node = self.realtime.node
-        figures = {
-            "connections": node.connection_count(),
-            "users": node.user_count(),
-            "subscriptions": node.hub.subscriptions,
-            "published": node.published,
-            "delivered": node.hub.delivered,
-            "degraded": node.degraded,
-            **self._meter.sample(),
-        }
-        self._master.callRemote(Beat, figures=json.encode(figures))
+        self._master.callRemote(Beat, figures=json.encode(self.realtime.figures() | self._meter.sample()))
         self.on_beat()
 
     # orders
@@ -206,56 +173,6 @@ class Master(Stream):
         self._worker.orphaned()
 
 
-def adopt(reactor: IReactor, descriptor: int, protocol: Any) -> None:
-    """Speak ``protocol`` over an inherited end of a socket pair."""
-    os.set_blocking(descriptor, False)
-    factory: Any = OneLink(protocol)
-    reactor.adoptStreamConnection(descriptor, socket.AF_UNIX, factory)
-    os.close(descriptor)
-
-
-class LogPipe:
-    """A log observer that writes each event to the master as one line of JSON: the master writes the log.
-
-    A master that does not read must not hold up this process: what does not fit is dropped, and counted.
-
-    :param descriptor: of the pipe; is made non-blocking.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._waiting = b""
-        self._dropped = 0
-        os.set_blocking(descriptor, False)
-
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        level = event.get("log_level") or LogLevel.info
-        if level <= LogLevel.info and event.get("log_namespace") in _CHATTER:
-            return
-        text = formatEvent(dict(event))
-        failure = event.get("log_failure")
-        if failure is not None:
-            text = f"{text}\n{failure.getTraceback().rstrip()}"
-        if self._dropped and len(self._waiting) < MAX_LOG_WAITING:
-            text = f"({self._dropped} lines were dropped before this one) {text}"
-            self._dropped = 0
-        self._add(json.encode([level.name, str(event.get("log_namespace", "")), text]) + b"\n")
-
-    def _add(self, line: bytes) -> None:
-        if len(self._waiting) + len(line) > MAX_LOG_WAITING:
-            self._dropped += 1
-        else:
-            self._waiting += line
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what the pipe takes."""
-        # without a master there is no log
-        with contextlib.suppress(OSError):
-            while self._waiting:
-                self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
-
-
 def main() -> None:
     """Run until the master, or its end, says otherwise."""
     from twisted.internet import reactor as installed
@@ -265,7 +182,7 @@ def main() -> None:
     dump_on_signal()
     pipe: Any = LogPipe(1)
     globalLogBeginner.beginLoggingTo([pipe], redirectStandardIO=False, discardBuffer=True)
-    mandate = msgspec.json.decode(os.environ.pop(MANDATE), type=Mandate)
+    mandate = Mandate.take(os.environ)
     try:
         settings = load(os.environ, None).settings
     except SettingsError as error:

@@ -95,6 +95,30 @@ nodes: Kind[tuple[tuple[str, int], ...]] = comma_list(Kind(_parse_node, _format_
 """``host:port,host:port``; an IPv6 address in brackets."""
 
 
+def split_server(text: str, port_of_all: int) -> tuple[str, int]:
+    """Host and port of what :data:`server` has read; the host may be the path of a unix socket."""
+    name, colon, number = text.rpartition(":")
+    if text.startswith("/") or not colon or (":" in name and not name.startswith("[")):
+        return text, port_of_all
+    return name.strip("[]"), int(number)
+
+
+def _parse_server(text: str) -> str:
+    if text.startswith("/") and text.isprintable() and "," not in text:
+        return text
+    try:
+        return host.parse(text)
+    except BadValue:
+        try:
+            return _format_node(_parse_node(text))
+        except BadValue:
+            raise BadValue("must be a host name or an IP address, with or without a port, or a socket's path") from None
+
+
+server: Kind[str] = Kind(_parse_server, str)
+"""A host, ``host:port``, or the path of a unix socket."""
+
+
 def _split(text: str, reason: str) -> tuple[SplitResult, str]:
     """The parts of a URL and its authority in a normal form (lower case, no default port)."""
     # urlsplit drops line breaks and tabs silently, and reads "http:///" as a URL without a host.

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 from mechamap_rt.settings import addresses, kinds
 from mechamap_rt.settings.addresses import Network
+from mechamap_rt.settings.channelrules import ChannelRule, channel_rules
 from mechamap_rt.settings.kinds import GIB, KIB, MIB
 from mechamap_rt.settings.option import option
 
@@ -23,6 +24,15 @@ class Laravel:
         "The key that the site and this server show each other; in production at least 16 characters.",
         secret=True,
         generate=True,
+    )
+    timeout: float = option(
+        "LARAVEL_TIMEOUT", kinds.milliseconds(0.1, 300), 5.0, "Milliseconds after which the site counts as away."
+    )
+    ca: str = option(
+        "LARAVEL_CA",
+        kinds.text,
+        "",
+        "The file (PEM) of who signed the site's certificate; unset: whom the system trusts.",
     )
     broadcast_allow_from: tuple[Network, ...] = option(
         "LARAVEL_BROADCAST_ALLOW_FROM",
@@ -68,14 +78,37 @@ class Auth:
         "rules",
         "Who says which channels a user may hear: the rules of this server, or the site (laravel).",
     )
+    channel_rules: tuple[ChannelRule, ...] = option(
+        "CHANNEL_RULES",
+        channel_rules,
+        (),
+        "More resources: project.<id>=member:project_user(project_id,user_id); kiosk.<rest>=everyone.",
+    )
+    cache_ttl: float = option(
+        "AUTH_CACHE_TTL",
+        kinds.milliseconds(0, 86400),
+        300.0,
+        "Milliseconds for which it is remembered whose a token is; 0: asked anew each time.",
+    )
+    cache_size: int = option(
+        "AUTH_CACHE_SIZE", kinds.integer(1, 10_000_000), 50_000, "Tokens that each worker remembers."
+    )
+    sweep_interval: float = option(
+        "AUTH_SWEEP_INTERVAL",
+        kinds.milliseconds(1, 86400),
+        60.0,
+        "Milliseconds between two looks at whether connected users may still be here, and hear what they hear.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """The site's MySQL or MariaDB; without ``host``, an embedded SQLite."""
 
-    host: str = option("DB_HOST", addresses.host, "", "The database server; unset: an embedded SQLite.")
-    port: int = option("DB_PORT", addresses.port(), 3306, "The port of the database servers.")
+    host: str = option(
+        "DB_HOST", addresses.server, "", "The database server: host, host:port or a socket; unset: an embedded SQLite."
+    )
+    port: int = option("DB_PORT", addresses.port(), 3306, "The port of the database servers named without one.")
     name: str = option("DB_NAME", kinds.text, "", "The name of the site's database.")
     user: str = option("DB_USER", kinds.text, "", "The database account.")
     password: str = option("DB_PASSWORD", kinds.secret, "", "The database account's password.", secret=True)
@@ -85,11 +118,33 @@ class Database:
         20,
         "The most database connections of the whole cluster; its workers share them.",
     )
-    timeout: float = option("DB_TIMEOUT", kinds.milliseconds(), 30.0, "Milliseconds after which a query is given up.")
-    read_host: tuple[str, ...] = option(
-        "DB_READ_HOST", kinds.comma_list(addresses.host), (), "Replicas that answer reads; unset: DB_HOST does."
+    timeout: float = option(
+        "DB_TIMEOUT",
+        kinds.milliseconds(0.05, 3600),
+        30.0,
+        "Milliseconds that a query may wait for a connection, and then for its answer.",
     )
-    write_host: str = option("DB_WRITE_HOST", addresses.host, "", "The server that takes writes; unset: DB_HOST does.")
+    read_host: tuple[str, ...] = option(
+        "DB_READ_HOST", kinds.comma_list(addresses.server), (), "Replicas that answer reads; unset: the writer does."
+    )
+    write_host: str = option(
+        "DB_WRITE_HOST", addresses.server, "", "The server that takes writes; unset: DB_HOST does."
+    )
+    timezone: str = option(
+        "DB_TIMEZONE",
+        kinds.timezone,
+        "UTC",
+        "The time zone in which the site writes times (its app.timezone), such as Asia/Ho_Chi_Minh.",
+    )
+    tls: bool = option("DB_TLS", kinds.boolean, False, "Speak TLS with the database, and verify its certificate.")
+    tls_ca: str = option(
+        "DB_TLS_CA",
+        kinds.text,
+        "",
+        "The file (PEM) of who signed the database's certificate; unset: who the system trusts.",
+    )
+    tls_cert: str = option("DB_TLS_CERT", kinds.text, "", "The file (PEM) of this server's certificate for it.")
+    tls_key: str = option("DB_TLS_KEY", kinds.text, "", "The file (PEM) of the private key to DB_TLS_CERT.")
     sqlite_path: str = option(
         "DB_SQLITE_PATH", kinds.text, "", "The embedded database's file; unset: a private temporary one."
     )
@@ -101,13 +156,18 @@ class Database:
 
     @property
     def writer(self) -> str:
-        """The host that takes writes."""
+        """The server that takes writes."""
         return self.write_host or self.host
 
     @property
+    def connections_needed(self) -> int:
+        """The fewest connections of one worker: one to each server."""
+        return len({self.writer, *self.readers})
+
+    @property
     def readers(self) -> tuple[str, ...]:
-        """The hosts that answer reads."""
-        return self.read_host or (self.host,)
+        """The servers that answer reads."""
+        return self.read_host or (self.writer,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from mechamap_rt.settings.backing import Database, Redis
 from mechamap_rt.settings.faults import Fault
 from mechamap_rt.settings.listeners import SystemdListener
 from mechamap_rt.settings.model import Settings
@@ -121,6 +122,11 @@ def _database(draft: Draft) -> Iterator[Fault]:
         for name, text in (("DB_NAME", database.name), ("DB_USER", database.user)):
             if draft.sound(name) and not text:
                 yield Fault(name, "must be set when DB_HOST is")
+        if database.tls:
+            yield from _tls(draft, "DB", database)
+        needed = database.connections_needed * draft.settings.cluster.worker_range(os.cpu_count() or 1)[2]
+        if draft.sound("DB_CONNECTION_LIMIT", "CLUSTER_WORKERS", "DB_READ_HOST") and database.connection_limit < needed:
+            yield Fault("DB_CONNECTION_LIMIT", f"must be at least {needed}: one for each server and worker")
     else:
         for name, on in (("DB_READ_HOST", database.read_host), ("DB_WRITE_HOST", database.write_host)):
             if draft.sound(name) and on:
@@ -134,24 +140,28 @@ def _redis(draft: Draft) -> Iterator[Fault]:
     if redis.cluster_nodes and redis.sentinels:
         yield Fault("REDIS_SENTINELS", "must not be set together with REDIS_CLUSTER_NODES")
     if redis.tls:
-        if redis.tls_ca:
-            yield from _file(draft, "REDIS_TLS", "REDIS_TLS_CA", redis.tls_ca)
-        for name, path, other in (
-            ("REDIS_TLS_CERT", redis.tls_cert, redis.tls_key),
-            ("REDIS_TLS_KEY", redis.tls_key, redis.tls_cert),
-        ):
-            if path:
-                yield from _file(draft, "REDIS_TLS", name, path)
-            elif other and draft.sound(name):
-                yield Fault(name, "must be set: REDIS_TLS_CERT and REDIS_TLS_KEY belong together")
+        yield from _tls(draft, "REDIS", redis)
+
+
+def _tls(draft: Draft, prefix: str, section: Database | Redis) -> Iterator[Fault]:
+    switch, ca, cert, key = (f"{prefix}_TLS{part}" for part in ("", "_CA", "_CERT", "_KEY"))
+    if section.tls_ca:
+        yield from _file(draft, switch, ca, section.tls_ca)
+    for name, path, other in ((cert, section.tls_cert, section.tls_key), (key, section.tls_key, section.tls_cert)):
+        if path:
+            yield from _file(draft, switch, name, path)
+        elif other and draft.sound(name):
+            yield Fault(name, f"must be set: {cert} and {key} belong together")
 
 
 def _site(draft: Draft) -> Iterator[Fault]:
     auth = draft.settings.auth
     if draft.sound("LARAVEL_API_URL") and not draft.settings.laravel.api_url:
         for name, choice in (("AUTH_BACKEND", auth.backend), ("CHANNEL_AUTH", auth.channel_auth)):
-            if choice == "laravel":
+            if choice == "laravel" and not draft.settings.development.mock_laravel_api:
                 yield Fault(name, "needs LARAVEL_API_URL when it is laravel")
+    if draft.settings.laravel.ca:
+        yield from _file(draft, "LARAVEL_CA", "LARAVEL_CA", draft.settings.laravel.ca)
 
 
 def _cors(draft: Draft) -> Iterator[Fault]:
@@ -196,6 +206,11 @@ def remarks(draft: Draft) -> Iterator[str]:
     if draft.sound("REDIS_TLS") and not settings.redis.tls:
         for name in sorted(draft.given & {"REDIS_TLS_CA", "REDIS_TLS_CERT", "REDIS_TLS_KEY"}):
             yield f"{name} has no effect unless REDIS_TLS is on"
+    if draft.sound("DB_TLS") and not settings.database.tls:
+        for name in sorted(draft.given & {"DB_TLS_CA", "DB_TLS_CERT", "DB_TLS_KEY"}):
+            yield f"{name} has no effect unless DB_TLS is on"
+    if settings.auth.channel_auth == "laravel" and settings.auth.channel_rules:
+        yield "CHANNEL_RULES has no effect with CHANNEL_AUTH=laravel: the site decides"
     if not settings.redis.sentinels:
         for name in sorted(draft.given & {"REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_PASSWORD"}):
             yield f"{name} has no effect without REDIS_SENTINELS"

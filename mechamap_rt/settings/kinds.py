@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mechamap_rt.settings.faults import BadValue
 
@@ -64,6 +65,13 @@ def _parse_secret(text: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise BadValue("must be UTF-8 text without line breaks or other control characters")
     return text
+
+
+def _parse_timezone(text: str) -> str:
+    try:
+        return ZoneInfo(text).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadValue("must be the name of a time zone, such as UTC or Asia/Ho_Chi_Minh") from None
 
 
 def _parse_boolean(text: str) -> bool:
@@ -224,6 +232,9 @@ secret: Kind[str] = Kind(_parse_secret, str)
 
 boolean: Kind[bool] = Kind(_parse_boolean, lambda value: "true" if value else "false")
 """``true``, ``false``, ``1``, ``0``, ``yes``, ``no``, ``on``, ``off``, in any case."""
+
+timezone: Kind[str] = Kind(_parse_timezone, str)
+"""A name of the tz database."""
 
 duration: Kind[float] = Kind(_parse_duration, _format_duration)
 """``24h``, ``7d``, or a number of seconds; held in seconds, rounded to whole ones."""

@@ -1,25 +1,4 @@
--- A small site to try things on: the columns this server reads, and a few rows of each kind.
-CREATE TABLE users (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL, username TEXT NOT NULL, email TEXT NOT NULL, role TEXT NOT NULL,
-    permissions TEXT, status TEXT NOT NULL DEFAULT 'active', avatar TEXT, is_active INTEGER NOT NULL DEFAULT 1,
-    banned_at TEXT, last_seen_at TEXT
-);
-CREATE TABLE forums (id INTEGER PRIMARY KEY, parent_id INTEGER, is_private INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE threads (
-    id INTEGER PRIMARY KEY, forum_id INTEGER NOT NULL, user_id INTEGER NOT NULL,
-    moderation_status TEXT NOT NULL DEFAULT 'approved', is_spam INTEGER NOT NULL DEFAULT 0,
-    hidden_at TEXT, archived_at TEXT, deleted_at TEXT
-);
-CREATE TABLE conversations (id INTEGER PRIMARY KEY, title TEXT, is_group INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE conversation_participants (
-    conversation_id INTEGER NOT NULL, user_id INTEGER NOT NULL, last_read_at TEXT, UNIQUE (conversation_id, user_id)
-);
-CREATE TABLE group_members (
-    conversation_id INTEGER NOT NULL, user_id INTEGER NOT NULL, role TEXT NOT NULL DEFAULT 'member',
-    is_active INTEGER NOT NULL DEFAULT 1, UNIQUE (conversation_id, user_id)
-);
-CREATE TABLE marketplace_sellers (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL);
-
+-- A few rows of each kind, to try things on; the same in SQLite and in MySQL.
 INSERT INTO users (id, name, username, email, role) VALUES
     (1, 'Nguyễn Văn An', 'an', 'an@example.com', 'member'),
     (2, 'Trần Thị Bình', 'binh', 'binh@example.com', 'member'),

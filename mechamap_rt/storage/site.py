@@ -1,14 +1,16 @@
-"""The questions that permissions ask of the site's rows; each is one query."""
+"""The questions that permissions ask of the site's rows. Those asked at the same moment become one query."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mechamap_rt.interfaces import IDatabase, ISite
+from mechamap_rt.storage.loader import Loader, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,63 +32,60 @@ class Forum:
     private: bool
 
 
+#: Tables that may be asked who belongs to what, each with a loader of its own.
+MAX_TABLES: Final = 100
+
+
 @implementer(ISite)
 class Site:
     """Asks an :class:`~mechamap_rt.interfaces.IDatabase`."""
 
     def __init__(self, database: IDatabase) -> None:
         self._database = database
-
-    async def _row(self, statement: str, *arguments: Any) -> tuple[Any, ...] | None:
-        rows = await self._database.query(statement, arguments)
-        return rows[0] if rows else None
+        self._threads: Loader[int, Thread] = Loader(self._fetch_threads)
+        self._forums: Loader[int, Forum] = Loader(self._fetch_forums)
+        self._members: dict[tuple[str, str, str, str], Loader[tuple[int, int], bool]] = {}
 
     def thread(self, thread_id: int) -> Deferred[Thread | None]:
-        return Deferred.fromCoroutine(self._thread(thread_id))
+        return self._threads.load(thread_id)
 
-    async def _thread(self, thread_id: int) -> Thread | None:
-        row = await self._row(
-            "SELECT t.user_id, t.moderation_status, t.is_spam, t.hidden_at, t.archived_at, t.deleted_at, f.is_private"
-            " FROM threads t LEFT JOIN forums f ON f.id = t.forum_id WHERE t.id = %s",
-            thread_id,
+    async def _fetch_threads(self, ids: list[int]) -> dict[int, Thread]:
+        rows = await self._database.query(
+            "SELECT t.id, t.user_id, t.moderation_status, t.is_spam, t.hidden_at, t.archived_at, t.deleted_at,"
+            " f.is_private FROM threads t LEFT JOIN forums f ON f.id = t.forum_id"
+            f" WHERE t.id IN ({marks(len(ids))})",
+            ids,
         )
-        if row is None:
-            return None
-        user_id, status, spam, hidden, archived, deleted, private = row
-        visible = status == "approved" and not spam and hidden is None and archived is None
-        return Thread(user_id, visible, deleted is not None, None if private is None else bool(private))
+        found = {}
+        for ident, user_id, status, spam, hidden, archived, deleted, private in rows:
+            visible = status == "approved" and not spam and hidden is None and archived is None
+            found[ident] = Thread(user_id, visible, deleted is not None, None if private is None else bool(private))
+        return found
 
     def forum(self, forum_id: int) -> Deferred[Forum | None]:
-        return Deferred.fromCoroutine(self._forum(forum_id))
+        return self._forums.load(forum_id)
 
-    async def _forum(self, forum_id: int) -> Forum | None:
-        row = await self._row("SELECT is_private FROM forums WHERE id = %s", forum_id)
-        return None if row is None else Forum(bool(row[0]))
+    async def _fetch_forums(self, ids: list[int]) -> dict[int, Forum]:
+        rows = await self._database.query(f"SELECT id, is_private FROM forums WHERE id IN ({marks(len(ids))})", ids)
+        return {ident: Forum(bool(private)) for ident, private in rows}
 
-    def participates(self, conversation_id: int, user_id: int) -> Deferred[bool]:
-        return Deferred.fromCoroutine(
-            self._exists(
-                "SELECT 1 FROM conversation_participants WHERE conversation_id = %s AND user_id = %s",
-                conversation_id,
-                user_id,
-            )
+    def member(self, table: str, columns: tuple[str, str], active: str, pair: tuple[int, int]) -> Deferred[bool]:
+        key = (table, *columns, active)
+        loader = self._members.get(key)
+        if loader is None:
+            if len(self._members) >= MAX_TABLES:
+                raise ValueError("too many tables of members")
+            loader = self._members[key] = Loader(partial(self._fetch_members, table, columns, active))
+        return loader.load(pair).addCallback(bool)
+
+    async def _fetch_members(
+        self, table: str, columns: tuple[str, str], active: str, pairs: list[tuple[int, int]]
+    ) -> dict[tuple[int, int], bool]:
+        of, user = (f"`{column}`" for column in columns)
+        # a list of pairs (a, b) IN (…) would not be looked up in the index by every version of MariaDB
+        wanted = " OR ".join([f"({of} = %s AND {user} = %s)"] * len(pairs))
+        only = f" AND `{active}` = 1" if active else ""
+        rows = await self._database.query(
+            f"SELECT {of}, {user} FROM `{table}` WHERE ({wanted}){only}", [part for pair in pairs for part in pair]
         )
-
-    def belongs(self, group_id: int, user_id: int) -> Deferred[bool]:
-        return Deferred.fromCoroutine(
-            self._exists(
-                "SELECT 1 FROM group_members WHERE conversation_id = %s AND user_id = %s AND is_active = 1",
-                group_id,
-                user_id,
-            )
-        )
-
-    async def _exists(self, statement: str, *arguments: Any) -> bool:
-        return await self._row(statement, *arguments) is not None
-
-    def seller(self, seller_id: int) -> Deferred[int | None]:
-        return Deferred.fromCoroutine(self._seller(seller_id))
-
-    async def _seller(self, seller_id: int) -> int | None:
-        row = await self._row("SELECT user_id FROM marketplace_sellers WHERE id = %s", seller_id)
-        return None if row is None else int(row[0])
+        return {(int(of_id), int(user_id)): True for of_id, user_id in rows}

@@ -1,77 +1,88 @@
-"""The embedded database: SQLite in adbapi's threads, seeded with a small site to try things on."""
+"""SQLite, the embedded database: one file, or one that is memory only."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final
 
-from twisted.enterprise import adbapi
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
-from zope.interface import implementer
+from mechamap_rt.storage.driver import Fate
 
-from mechamap_rt.interfaces import IDatabase
-
-_THREADS: Final = 2
+MEMORY: Final = ":memory:"
 
 
-@implementer(IDatabase)
-class SQLiteDatabase:
-    """One SQLite file, created with the demo site's schema and rows when it is empty.
+class SQLite:
+    """One file, which is made with the demo site's tables and rows when it is not there, or empty.
 
-    :param path: the file; empty means a private temporary file, removed when the database stops.
+    :param path: of the file; empty for a database that is memory only, which one connection can have.
+    :param timeout: seconds to wait for another process that writes.
     """
 
-    def __init__(self, reactor: IReactorThreads, path: str = "") -> None:
-        self._reactor = reactor
-        self._temporary = not path
-        self._path = path
-        self._pool: adbapi.ConnectionPool | None = None
+    module: Final = "sqlite3"
 
-    def start(self) -> Deferred[None]:
-        if self._temporary:
-            descriptor, self._path = tempfile.mkstemp(prefix="mechamap-", suffix=".sqlite")
-            os.close(descriptor)
-        pool = self._pool = adbapi.ConnectionPool(
-            "sqlite3",
-            self._path,
-            check_same_thread=False,
-            cp_reactor=self._reactor,
-            cp_min=1,
-            cp_max=_THREADS,
-            cp_name="sqlite",
-        )
-        pool.start()
-        seeding: Deferred[None] = pool.runWithConnection(_seed)
-        return seeding
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path = path or MEMORY
+        self._timeout = timeout
+        self.name = f"sqlite:{os.path.basename(path)}" if path else "sqlite"
 
-    def stop(self) -> Deferred[None]:
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return succeed(None)
-        closing = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), pool.close)
-        return closing.addCallback(lambda _: self._remove())
+    @property
+    def private(self) -> bool:
+        """Has only one connection this database?"""
+        return self.path == MEMORY
 
-    def _remove(self) -> None:
-        if self._temporary:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                if os.path.exists(self._path + suffix):
-                    os.unlink(self._path + suffix)
+    def connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, self._timeout, check_same_thread=False, isolation_level=None)
+        try:
+            if not self.private:
+                connection.execute("PRAGMA journal_mode = WAL")
+            seed(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def query(self, statement: str, arguments: Sequence[Any]) -> Deferred[list[tuple[Any, ...]]]:
-        if self._pool is None:
-            raise RuntimeError("the database is not started")
-        rows: Deferred[list[tuple[Any, ...]]] = self._pool.runQuery(statement.replace("%s", "?"), tuple(arguments))
+    def query(self, connection: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = connection.execute(statement.replace("%s", "?"), tuple(arguments)).fetchall()
         return rows
 
+    def execute(self, connection: Any, statement: str, arguments: Sequence[Any]) -> int:
+        return int(connection.execute(statement.replace("%s", "?"), tuple(arguments)).rowcount)
 
-def _seed(connection: sqlite3.Connection) -> None:
+    def close(self, connection: Any) -> None:
+        connection.close()
+
+    def cut(self, connection: Any) -> None:
+        connection.interrupt()
+
+    def fate(self, error: Exception) -> Fate:
+        if isinstance(error, sqlite3.OperationalError):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT):
+                return Fate(False, False, False, "took too long")
+            if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
+                return Fate(not self.private, False, True, str(error))
+        return Fate(False, False, False, f"{type(error).__name__} ({getattr(error, 'sqlite_errorname', '')})")
+
+
+def script(name: str) -> str:
+    """A file of SQL beside this one."""
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def seed(connection: sqlite3.Connection) -> None:
     """Create the schema and the demo rows in an empty file; leave any other as it is."""
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        return
-    connection.executescript(files(__package__).joinpath("demo.sql").read_text("utf-8"))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in statements(script("schema.sqlite.sql") + script("demo.sql")):
+                connection.execute(statement)
+    finally:
+        connection.execute("COMMIT")
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a script whose statements end with ``;`` at the end of a line."""
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    return [one.strip() for one in "\n".join(lines).split(";\n") if one.strip(" ;\n")]

@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
 
 class Notifier:
     """Sends the state of the service to systemd. Never raises and never waits; without a manager does nothing.
@@ -19,6 +21,7 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._next: IDelayedCall | None = None
         #: Seconds between two calls of :meth:`watchdog`: half of what the manager allows, as sd_watchdog_enabled(3)
         #: recommends. None when it watches nothing, or another process.
         self.watchdog_interval = _watchdog(environ) if self._address else None
@@ -33,7 +36,10 @@ class Notifier:
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """The service has begun to stop."""
+        """The service has begun to stop; ends :meth:`watch_over`."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
         self._send("STOPPING=1")
 
     def reloading(self) -> None:
@@ -47,6 +53,16 @@ class Notifier:
     def watchdog(self) -> None:
         """The service is alive."""
         self._send("WATCHDOG=1")
+
+    def watch_over(self, reactor: IReactorTime, healthy: Callable[[], object] = lambda: True) -> None:
+        """Call :meth:`watchdog` as often as the manager wants, from now on.
+
+        :param healthy: asked each time; while it is not true the manager is told nothing, and ends the service.
+        """
+        if self.watchdog_interval is not None:
+            if healthy():
+                self.watchdog()
+            self._next = reactor.callLater(self.watchdog_interval, self.watch_over, reactor, healthy)
 
     def main_pid(self, pid: int) -> None:
         """The service's main process is now ``pid``."""

@@ -203,6 +203,11 @@ class FairShare:
         self._open -= 1
         self._slot.connections = self._open
 
+    def processes(self) -> int:
+        """How many processes there are now, those among them that leave."""
+        now = self._clock()
+        return sum(1 for beat in self._board.beats.tolist() if beat and now - beat < _GONE)
+
     def should_yield(self) -> bool:
         """Whether the next connection is for somebody else.
 

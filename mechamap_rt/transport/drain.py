@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.transport.engineio import EngineDoor
@@ -62,14 +62,9 @@ class Drain:
                 return
             if self._arrived is None or self.dismissed - (self._arrived() - before) < underway:
                 self._dismiss(clients[: math.ceil(len(clients) * TICK / max(left, TICK))])
-            await self._pause()
+            await deferLater(self._reactor, TICK)
 
     def _dismiss(self, clients: list[_Leaver]) -> None:
         for client in clients:
             client.dismiss(Disconnect.RESTART)
         self.dismissed += len(clients)
-
-    def _pause(self) -> Deferred[None]:
-        pause: Deferred[None] = Deferred()
-        self._reactor.callLater(TICK, pause.callback, None)
-        return pause

@@ -160,16 +160,23 @@ class Lobby:
         :param wanted: is the client still there?
         :returns: ``None`` when it is not.
         :raises AuthRefused: the token is not good.
+        :raises Unavailable: it cannot be found out now whether it is.
         :raises Rejected: a limit is reached.
         """
-        identity = await self._authenticator.authenticate(token)
-        reason = await visit.verdict() or await self.store.admit(identity.user_id)
-        if reason is not None:
-            self._rejected(identity, visit.address, reason)
-            raise Rejected(reason)
-        if not wanted():
+        while True:
+            era = self._authenticator.era
+            identity = await self._authenticator.authenticate(token)
+            reason = await visit.verdict() or await self.store.admit(identity.user_id)
+            if reason is not None:
+                self._rejected(identity, visit.address, reason)
+                raise Rejected(reason)
+            if not wanted():
+                self.store.dismiss(identity.user_id)
+                return None
+            if era == self._authenticator.era:
+                break
+            # somebody's rights have been taken away meanwhile, perhaps this one's, who was not connected yet
             self.store.dismiss(identity.user_id)
-            return None
         connection = Connection(ident, identity, encoder, outbox(), visit.address, self.clock(), end)
         self.node.join(connection)
         await self.node.subscribe(connection, channels.parse(own_channel(identity)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from random import random
+from types import MappingProxyType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -12,11 +13,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt.auth.jwt import bare
-from mechamap_rt.commands.outcome import Outcome
+from mechamap_rt.commands.outcome import Outcome, unavailable
 from mechamap_rt.commands.table import echo
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.wheel import Deadline
-from mechamap_rt.errors import AuthRefused, Code, Disconnect
+from mechamap_rt.errors import AuthRefused, Code, Disconnect, Unavailable
 from mechamap_rt.transport.handshake import Denied, Handshake, Origins, credentials, enter
 from mechamap_rt.transport.lobby import Lobby, Rejected, Visit
 from mechamap_rt.transport.websocket import Accepted, Pipe
@@ -199,13 +200,21 @@ class NativeSession:
         self._refuse(ident, Code.RATE_LIMITED, reason.message, reason)
 
     def _unexpected(self, failure: Failure, ident: int | str | None) -> None:
-        _log.failure("Authentication failed unexpectedly", failure)
-        message = "Authentication failed: Temporarily unavailable"
-        self._refuse(ident, Code.SERVER_ERROR, message, Disconnect.SERVER_ERROR)
+        if failure.check(Unavailable) is None:
+            _log.failure("Authentication failed unexpectedly", failure)
+        fault = unavailable("Authentication failed: ")
+        self._refuse(ident, fault.code, fault.message, Disconnect.SERVER_ERROR, fault.details)
 
-    def _refuse(self, ident: int | str | None, code: Code, message: str, reason: Disconnect) -> None:
+    def _refuse(
+        self,
+        ident: int | str | None,
+        code: Code,
+        message: str,
+        reason: Disconnect,
+        details: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         if self._state is not _State.DONE:
-            self._error(ident, code, message, {"details": {"reason": reason.reason}})
+            self._error(ident, code, message, {"details": {"reason": reason.reason, **details}})
             self.dismiss(reason)
 
     def _wait(self, request: native.Request) -> None:

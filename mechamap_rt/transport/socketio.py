@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -14,11 +15,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt.auth.jwt import bare
-from mechamap_rt.commands.outcome import Outcome
+from mechamap_rt.commands.outcome import Outcome, unavailable
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Deadline
-from mechamap_rt.errors import AuthRefused, ClientFault, Code, Disconnect
+from mechamap_rt.errors import AuthRefused, ClientFault, Code, Disconnect, Unavailable
 from mechamap_rt.transport.handshake import Credentials
 from mechamap_rt.transport.lobby import Lobby, Rejected, Visit
 from mechamap_rt.wire import json, socketio
@@ -230,14 +231,17 @@ class SocketIOClient:
         self._refuse(namespace, str(error))
 
     def _unexpected(self, failure: Failure, namespace: str) -> None:
-        _log.failure("Authentication failed unexpectedly", failure)
+        if failure.check(Unavailable) is None:
+            _log.failure("Authentication failed unexpectedly", failure)
         if namespace in self._sockets:
-            self._refuse(namespace, "Authentication failed: Temporarily unavailable")
+            fault = unavailable("Authentication failed: ")
+            self._refuse(namespace, fault.message, {"data": {"code": fault.code} | fault.details})
 
-    def _refuse(self, namespace: str, message: str) -> None:
+    def _refuse(self, namespace: str, message: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Answer a connect with ``CONNECT_ERROR``; the client may try again, though not for ever."""
         self._sockets.pop(namespace, None)
-        self._send(PacketType.CONNECT_ERROR, namespace, json.encode(message if self._old else {"message": message}))
+        told = message if self._old else {"message": message, **more}
+        self._send(PacketType.CONNECT_ERROR, namespace, json.encode(told))
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
             self._engine.finish(Disconnect.AUTH_FAILED)

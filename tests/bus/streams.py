@@ -9,7 +9,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from mechamap_rt.bus.link import Link, OneLink
+from mechamap_rt.bus.link import Link, adopt
 from mechamap_rt.bus.relay import RelayBus
 
 reactor: Any = installed
@@ -18,9 +18,7 @@ reactor: Any = installed
 def connect(one: Link, other: Link) -> None:
     """Make ``one`` and ``other`` the two ends of a stream."""
     for end, link in zip(socket.socketpair(), (one, other), strict=True):
-        end.setblocking(False)
-        reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, OneLink(link))
-        end.close()
+        adopt(reactor, end.detach(), link)
 
 
 def join(buses: dict[str, RelayBus]) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import orjson
 
 from tests.clients.accounts import EVENT, Account, Stay
+from tests.clients.background import Background
 
 #: Seconds after which a client comes back that was not told when.
 PAUSE = 0.5
@@ -126,18 +124,17 @@ class _Client:
             self.due = time.monotonic() + (PAUSE if stay.delay is None else stay.delay / 1000)
 
 
-class Natives(threading.Thread):
+class Natives(Background):
     """Clients, all of which stay connected, or come back, until :meth:`end`.
 
     :param clients: token and channel of each, by its name.
     """
 
     def __init__(self, port: int, clients: Mapping[str, tuple[str, str]]) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._accounts = [Account(name, "native", channel) for name, (_, channel) in clients.items()]
         tokens = [token for token, _ in clients.values()]
         self._clients = [_Client(port, *pair) for pair in zip(tokens, self._accounts, strict=True)]
-        self._over = threading.Event()
         self.start()
 
     def run(self) -> None:
@@ -179,15 +176,3 @@ class Natives(threading.Thread):
 
     def accounts(self) -> list[Account]:
         return self._accounts
-
-    def end(self) -> None:
-        self._over.set()
-        self.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from tests.clients.accounts import EVENT
+from tests.clients.background import Background
 
 LIMIT = 10.0
 
@@ -58,17 +56,16 @@ def post(port: int, key: str, channel: str, number: int) -> Published:
     return Published(channel, number, began, time.time(), json.loads(answer)["totalSubscribers"])
 
 
-class Publisher(threading.Thread):
+class Publisher(Background):
     """Publishes on some channels in turn, one publication after another, each over a connection of its own."""
 
     def __init__(self, port: int, key: str, channels: Sequence[str], rate: float, failures: Failures) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._port = port
         self._key = key
         self._channels = channels
         self._pause = 1 / rate
         self._failures = failures
-        self._over = threading.Event()
         self.published: list[Published] = []
         self.start()
 
@@ -83,20 +80,8 @@ class Publisher(threading.Thread):
             turn += 1
             due = max(due + self._pause, time.monotonic() - 1)
 
-    def end(self) -> None:
-        self._over.set()
-        self.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()
-
-
-class Prober(threading.Thread):
+class Prober(Background):
     """Asks for ``/api/health`` all the time.
 
     :param kept: over one connection, for as long as the server keeps it; else over a new one each time.
@@ -104,12 +89,11 @@ class Prober(threading.Thread):
     """
 
     def __init__(self, port: int, kept: bool, failures: Failures, pause: float = 0.02) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._port = port
         self._kept = kept
         self._failures = failures
         self._pause = pause
-        self._over = threading.Event()
         self.asked = 0
         self.workers: set[str] = set()
         self.start()
@@ -132,15 +116,3 @@ class Prober(threading.Thread):
             if not self._kept:
                 connection.close()
         connection.close()
-
-    def end(self) -> None:
-        self._over.set()
-        self.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()

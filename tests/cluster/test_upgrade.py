@@ -15,7 +15,7 @@ from tests.clients.publisher import Failures, Publisher
 from tests.clients.swarm import Swarm
 from tests.clients.waiting import until, wait_for_subscribers
 from tests.cluster.test_polling import Fresh
-from tests.e2e.test_nginx import Certificate, Front
+from tests.nginx import Certificate, Front
 from tests.server import Server
 
 CHANNEL = "public.upgrade"

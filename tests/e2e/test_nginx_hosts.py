@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ConnectNode, StartServer
-from tests.e2e.test_nginx import SHIPPED, Certificate, Front, eventually
+from tests.nginx import SHIPPED, Certificate, Front, eventually
 from tests.server import Server
 
 #: ``HOST_ID`` and the address that the shipped block gives the host.

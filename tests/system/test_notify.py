@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 
 from mechamap_rt.system.notify import Notifier
 
@@ -76,3 +77,29 @@ def test_the_watchdog_is_called_twice_as_often_as_it_must(usec: str, pid: str, i
     environ = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
     assert Notifier(environ).watchdog_interval == interval
     assert Notifier(environ | {"NOTIFY_SOCKET": ""}).watchdog_interval is None
+
+
+def test_the_watchdog_is_called_until_the_stop_while_all_is_well(manager: socket.socket) -> None:
+    clock, healthy = Clock(), [True]
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "30000000"})
+    notifier.watch_over(clock, lambda: healthy)
+    clock.advance(15)
+    assert [manager.recv(200) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+    healthy.clear()
+    clock.advance(15)
+    with pytest.raises(BlockingIOError):
+        manager.recv(200)
+    healthy.append(True)
+    clock.advance(15)
+    assert manager.recv(200) == b"WATCHDOG=1"
+    notifier.stopping()
+    assert manager.recv(200) == b"STOPPING=1"
+    assert clock.getDelayedCalls() == []
+
+
+def test_who_watches_nothing_is_told_nothing(manager: socket.socket) -> None:
+    clock = Clock()
+    Notifier({"NOTIFY_SOCKET": manager.getsockname()}).watch_over(clock)
+    assert clock.getDelayedCalls() == []
+    with pytest.raises(BlockingIOError):
+        manager.recv(200)

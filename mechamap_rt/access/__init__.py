@@ -1,0 +1,1 @@
+"""Whether those who are here may stay, and hear what they hear."""

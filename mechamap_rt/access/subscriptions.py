@@ -1,0 +1,80 @@
+"""Subscriptions that end because the right to them has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from mechamap_rt.bus.node import Node
+from mechamap_rt.core import channels
+from mechamap_rt.core.channels import Channel
+from mechamap_rt.core.connection import Connection
+from mechamap_rt.interfaces import IPolicy
+from mechamap_rt.wire import json
+
+#: Subscriptions that are looked at together.
+BATCH: Final = 200
+
+
+class Subscriptions:
+    """Ends what must not go on.
+
+    :param stop_typing: called with the connection and the resource.
+    :param clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        policy: IPolicy,
+        stop_typing: Callable[[Connection, str], object],
+        clock: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._policy = policy
+        self._stop_typing = stop_typing
+        self._clock = clock
+        #: Subscriptions that were ended, since the start.
+        self.ended = 0
+
+    def end(self, connection: Connection, resource: str, reason: str) -> None:
+        """End a subscription by all its names, and tell the client why."""
+        names = connection.subscriptions.get(resource)
+        if names is None:
+            return
+        self._stop_typing(connection, resource)
+        self._node.drop(connection, resource)
+        self.ended += 1
+        now = json.timestamp(self._clock())
+        for name in names:
+            connection.emit("unsubscribed", {"channel": name, "reason": reason, "timestamp": now})
+
+    async def review(self, connection: Connection) -> None:
+        """The user's rights have changed: end the subscriptions that they no longer cover."""
+        await self._look((connection, names[0]) for names in tuple(connection.subscriptions.values()))
+
+    async def sweep(self, connections: Iterable[Connection]) -> None:
+        """Look whether what these hear is what they may hear now, as far as that can have changed by itself."""
+        changing = (
+            (connection, names[0])
+            for connection in connections
+            for names in tuple(connection.subscriptions.values())
+            if self._policy.changes(channels.parse(names[0]))
+        )
+        await self._look(changing)
+
+    async def _look(self, held: Iterable[tuple[Connection, str]]) -> None:
+        batch: list[Deferred[None]] = []
+        for connection, name in held:
+            batch.append(Deferred.fromCoroutine(self._judge(connection, channels.parse(name))))
+            if len(batch) == BATCH:
+                await DeferredList(batch, consumeErrors=True)
+                batch = []
+        await DeferredList(batch, consumeErrors=True)
+
+    async def _judge(self, connection: Connection, channel: Channel) -> None:
+        # what cannot be found out now stays as it is: the failure is not looked at
+        if not await self._policy.may_subscribe(connection.identity, channel, fresh=True, socket=connection.id):
+            self.end(connection, channel.resource, "Unauthorized")

@@ -1,0 +1,80 @@
+"""The notation of ``CHANNEL_RULES``: resources that an operator adds, and who may subscribe to them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from mechamap_rt.settings.faults import BadValue
+from mechamap_rt.settings.kinds import Kind
+
+MAX_RULES: Final = 50
+
+_SEGMENT = r"(?:[A-Za-z0-9_=@,-]+|<id>|<rest>|<[a-z]+>)"
+_PATTERN = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})*")
+_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
+_MEMBERS = re.compile(rf"({_NAME})\(\s*({_NAME})\s*,\s*({_NAME})\s*(?:,\s*({_NAME})\s*)?\)")
+_REASON = (
+    "must be pattern=rule;pattern=rule with the rules everyone, owner, role:ROLE"
+    " and member:TABLE(RESOURCE_COLUMN,USER_COLUMN[,ACTIVE_COLUMN])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRule:
+    """One resource of an operator's.
+
+    :ivar pattern: as in ``docs/operating.rst``: ``project.<id>``, ``kiosk.<rest>``.
+    :ivar kind: ``everyone``, ``owner``, ``role`` or ``member``.
+    :ivar role: the weakest role that may, of the kind ``role``.
+    :ivar table: of the kind ``member``; ``columns`` are those of what and of the user, ``active`` one that must be 1.
+    """
+
+    pattern: str
+    kind: str
+    role: str = ""
+    table: str = ""
+    columns: tuple[str, str] = ("", "")
+    active: str = ""
+
+
+def _parse_rule(text: str) -> ChannelRule:
+    pattern, equals, rule = (part.strip() for part in text.partition("="))
+    kind, _, argument = (part.strip() for part in rule.partition(":"))
+    if not equals or not _PATTERN.fullmatch(pattern) or pattern.count("<rest>") + pattern.count("<id>") > 1:
+        raise BadValue(_REASON, text)
+    if kind in ("owner", "member") and "<id>" not in pattern:
+        raise BadValue(f"each pattern with the rule {kind} must have <id>", text)
+    if kind in ("everyone", "owner") and not argument:
+        return ChannelRule(pattern, kind)
+    if kind == "role" and re.fullmatch(r"[a-z][a-z_]{0,63}", argument):
+        return ChannelRule(pattern, kind, role=argument)
+    members = _MEMBERS.fullmatch(argument) if kind == "member" else None
+    if members is None:
+        raise BadValue(_REASON, text)
+    table, of, user, active = members.groups()
+    return ChannelRule(pattern, kind, table=table, columns=(of, user), active=active or "")
+
+
+def _parse(text: str) -> tuple[ChannelRule, ...]:
+    rules = tuple(_parse_rule(part.strip()) for part in text.split(";") if part.strip())
+    patterns = [rule.pattern for rule in rules]
+    if len(rules) > MAX_RULES:
+        raise BadValue(f"must have at most {MAX_RULES} rules")
+    for pattern in patterns:
+        if patterns.count(pattern) > 1:
+            raise BadValue("must name each pattern once", pattern)
+    return rules
+
+
+def _format_rule(rule: ChannelRule) -> str:
+    argument = rule.role
+    if rule.kind == "member":
+        columns = ",".join(filter(None, (*rule.columns, rule.active)))
+        argument = f"{rule.table}({columns})"
+    return f"{rule.pattern}={rule.kind}" + (f":{argument}" if argument else "")
+
+
+channel_rules: Kind[tuple[ChannelRule, ...]] = Kind(_parse, lambda rules: "; ".join(map(_format_rule, rules)))
+"""``project.<id>=member:project_user(project_id,user_id); kiosk.<rest>=everyone``"""

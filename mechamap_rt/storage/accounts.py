@@ -1,0 +1,161 @@
+"""The site's users and their Sanctum tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from mechamap_rt.core.identity import MAX_ID
+from mechamap_rt.interfaces import IAccounts, IDatabase
+from mechamap_rt.storage.loader import Loader, marks
+from mechamap_rt.wire import json
+
+#: Ids of one query of :meth:`Accounts.standing`, and of one :meth:`Accounts.used`.
+MANY: Final = 1_000
+MAX_PERMISSIONS: Final = 256
+#: Whose tokens the site's users' are, in Laravel's words.
+USER_TYPE: Final = "App\\Models\\User"
+
+_USER: Final = "u.id, u.name, u.username, u.email, u.role, u.permissions, u.status, u.avatar, u.is_active, u.banned_at"
+_TOKEN: Final = "t.id, t.tokenable_type, t.token, t.abilities, t.expires_at"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A row of ``users``.
+
+    :ivar active: neither banned, nor inactive.
+    """
+
+    id: int
+    name: str
+    email: str | None
+    role: str
+    permissions: tuple[str, ...]
+    avatar: str | None
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A row of ``personal_access_tokens``.
+
+    :ivar digest: SHA-256 of its secret part, in hexadecimal digits.
+    :ivar expires_at: seconds since the epoch, or ``None``.
+    :ivar user: whose it is; ``None`` when there is no such user.
+    """
+
+    id: int
+    digest: str
+    abilities: tuple[str, ...]
+    expires_at: float | None
+    user: User | None
+
+
+@implementer(IAccounts)
+class Accounts:
+    """Asks an :class:`~mechamap_rt.interfaces.IDatabase`.
+
+    :param zone: in which the site writes times.
+    """
+
+    def __init__(self, database: IDatabase, zone: tzinfo = UTC) -> None:
+        self._database = database
+        self._zone = zone
+        self._tokens: Loader[int, Token] = Loader(self._fetch_tokens)
+        self._users: Loader[int, User] = Loader(self._fetch_users)
+
+    def token(self, token_id: int) -> Deferred[Token | None]:
+        return self._tokens.load(token_id)
+
+    def user(self, user_id: int) -> Deferred[User | None]:
+        return self._users.load(user_id)
+
+    async def _fetch_tokens(self, ids: Sequence[int]) -> dict[int, Token]:
+        found = await self._select_tokens(ids, fresh=False)
+        missing = [ident for ident in ids if ident not in found]
+        if missing and self._database.separate:
+            # a token that has just been made is on the writer, and soon on the replicas
+            found |= await self._select_tokens(missing, fresh=True)
+        return found
+
+    async def _select_tokens(self, ids: Sequence[int], *, fresh: bool) -> dict[int, Token]:
+        rows = await self._database.query(
+            f"SELECT {_TOKEN}, {_USER} FROM personal_access_tokens t LEFT JOIN users u ON u.id = t.tokenable_id"
+            f" WHERE t.id IN ({marks(len(ids))})",
+            ids,
+            fresh=fresh,
+        )
+        return {row[0]: self._token(row) for row in rows if row[1] == USER_TYPE}
+
+    async def _fetch_users(self, ids: Sequence[int]) -> dict[int, User]:
+        found = await self._select_users(ids, fresh=False)
+        missing = [ident for ident in ids if ident not in found]
+        if missing and self._database.separate:
+            found |= await self._select_users(missing, fresh=True)
+        return found
+
+    async def _select_users(self, ids: Sequence[int], *, fresh: bool) -> dict[int, User]:
+        statement = f"SELECT {_USER} FROM users u WHERE u.id IN ({marks(len(ids))})"
+        return {row[0]: _user(row) for row in await self._database.query(statement, ids, fresh=fresh)}
+
+    def standing(
+        self, token_ids: Iterable[int], user_ids: Iterable[int]
+    ) -> Deferred[tuple[dict[int, Token], dict[int, User]]]:
+        return Deferred.fromCoroutine(self._standing(list(token_ids), list(user_ids)))
+
+    async def _standing(self, token_ids: list[int], user_ids: list[int]) -> tuple[dict[int, Token], dict[int, User]]:
+        tokens: dict[int, Token] = {}
+        users: dict[int, User] = {}
+        for at in range(0, len(token_ids), MANY):
+            tokens |= await self._fetch_tokens(token_ids[at : at + MANY])
+        for at in range(0, len(user_ids), MANY):
+            users |= await self._fetch_users(user_ids[at : at + MANY])
+        return tokens, users
+
+    def used(self, token_ids: Sequence[int], moment: float) -> Deferred[int]:
+        text = datetime.fromtimestamp(moment, self._zone).strftime("%Y-%m-%d %H:%M:%S")
+        return self._database.execute(
+            f"UPDATE personal_access_tokens SET last_used_at = %s WHERE id IN ({marks(len(token_ids))})",
+            [text, *token_ids],
+        )
+
+    def _token(self, row: Sequence[Any]) -> Token:
+        ident, _, digest, abilities, expires_at = row[:5]
+        user = None if row[5] is None else _user(row[5:])
+        return Token(ident, str(digest), _texts(abilities), self._moment(expires_at), user)
+
+    def _moment(self, value: Any) -> float | None:
+        """Seconds since the epoch of what the database has for a time; one that is none has passed."""
+        if value is None:
+            return None
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp()
+        except (ValueError, OverflowError):
+            return 0.0
+
+
+def _user(row: Sequence[Any]) -> User:
+    ident, name, username, email, role, permissions, status, avatar, is_active, banned_at = row
+    active = status not in ("banned", "inactive") and bool(is_active) and banned_at is None
+    shown = name or username or f"User {ident}"
+    return User(ident, shown, email, role or "guest", _texts(permissions), avatar, active and 1 <= ident <= MAX_ID)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """The texts of a JSON list; anything else is none."""
+    if not isinstance(value, str | bytes):
+        return ()
+    try:
+        found = json.decode(value if isinstance(value, bytes) else value.encode())
+    except (json.BadJSON, UnicodeEncodeError):
+        return ()
+    if not isinstance(found, list):
+        return ()
+    return tuple(text for text in found if isinstance(text, str))[:MAX_PERMISSIONS]

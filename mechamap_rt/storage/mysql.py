@@ -1,0 +1,140 @@
+"""MySQL and MariaDB, by PyMySQL."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.constants import CLIENT
+
+from mechamap_rt.storage.driver import Fate
+
+#: Seconds for a connection to be established; a server that needs more is away.
+CONNECT_TIMEOUT: Final = 1.4
+
+#: The connection is gone: server gone, lost, killed, shut down, closed for its idleness.
+_LOST: Final = frozenset(
+    (0, 1053, 1077, 1078, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 4031)
+)
+#: Nobody gets in: cannot connect, too many connections, host blocked, access denied, no such database.
+_CLOSED: Final = frozenset(
+    (1040, 1042, 1043, 1044, 1045, 1049, 1129, 1130, 1203, 1226, 1698, 2002, 2003, 2005, 2026, 3118)
+)
+#: The same again may succeed: a deadlock, a transaction that was rolled back.
+_AGAIN: Final = frozenset((1213, 1020))
+#: The statement took too long: the limits of MariaDB, of MySQL, and of a lock.
+_SLOW: Final = frozenset((1969, 3024, 1205, 1317))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How to log in.
+
+    :ivar timeout: seconds for an answer, at the client and at the server.
+    :ivar tls: verifies the server; ``None`` speaks plain text.
+    """
+
+    user: str
+    password: str
+    database: str
+    timeout: float
+    tls: ssl.SSLContext | None = None
+
+
+class MySQL:
+    """One server.
+
+    :param host: its name, or the path of its unix socket.
+    """
+
+    module: Final = "pymysql"
+
+    def __init__(self, host: str, port: int, account: Account) -> None:
+        self.name = host if host.startswith("/") else f"{host}:{port}"
+        self._account = account
+        self._place: dict[str, Any] = {"unix_socket": host} if host.startswith("/") else {"host": host, "port": port}
+
+    def connect(self) -> Connection[Any]:
+        account = self._account
+        connection = pymysql.connect(
+            **self._place,
+            user=account.user,
+            # as bytes: PyMySQL would take a text for Latin-1, other clients send UTF-8
+            password=account.password.encode(),
+            database=account.database,
+            charset="utf8mb4",
+            # with this no COMMIT is needed, and none is sent: every statement stands alone
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=account.timeout,
+            write_timeout=account.timeout,
+            ssl=account.tls,
+            local_infile=False,
+            # an UPDATE answers how many rows there are, not how many it made different
+            client_flag=CLIENT.FOUND_ROWS,
+        )
+        # not on a unix socket
+        with contextlib.suppress(OSError):
+            connection._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
+        mariadb = "mariadb" in str(connection.get_server_info()).lower()
+        limit = "max_statement_time" if mariadb else "max_execution_time"
+        value = account.timeout if mariadb else round(account.timeout * 1000)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {limit} = {value}")
+        return connection
+
+    def query(self, connection: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, tuple(arguments))
+            return list(cursor.fetchall())
+
+    def execute(self, connection: Any, statement: str, arguments: Sequence[Any]) -> int:
+        with connection.cursor() as cursor:
+            return int(cursor.execute(statement, tuple(arguments)))
+
+    def close(self, connection: Any) -> None:
+        # without a word: the server may not answer any more
+        connection._force_close()
+
+    def cut(self, connection: Any) -> None:
+        sock = connection._sock
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def fate(self, error: Exception) -> Fate:
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else None
+        if isinstance(error, OSError | EOFError):
+            return Fate(True, not isinstance(error, TimeoutError), False, type(error).__name__)
+        if code in _CLOSED:
+            return Fate(True, False, True, f"{_WORDS.get(code, 'cannot connect')} ({code})")
+        if code in _SLOW:
+            return Fate(False, False, False, f"took too long ({code})")
+        if code in _AGAIN:
+            return Fate(False, True, False, f"conflict ({code})")
+        if code in _LOST or isinstance(error, pymysql.err.InterfaceError):
+            timed_out = "timed out" in str(error)
+            reason = "no answer in time" if timed_out else f"connection lost ({code})"
+            return Fate(True, not timed_out, False, reason)
+        return Fate(code is None, False, False, f"{type(error).__name__} ({code})")
+
+
+_WORDS: Final = {
+    1040: "too many connections",
+    1044: "access denied",
+    1045: "access denied",
+    1049: "no such database",
+    1129: "host is blocked",
+    1130: "host is not allowed",
+    1203: "too many connections",
+    1226: "too many connections",
+    1698: "access denied",
+    2026: "TLS failed",
+    3118: "account is locked",
+}

@@ -1,0 +1,166 @@
+"""One database server: does it answer, and what is asked of it.
+
+A server that does not answer is not asked again by everybody who has a question: they are told at once, while one
+probe after another finds out when it is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from random import random
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mechamap_rt.errors import Unavailable
+from mechamap_rt.interfaces import IReactor
+from mechamap_rt.storage.driver import Driver, Fate
+from mechamap_rt.storage.pool import Pool
+
+_log = Logger()
+T = TypeVar("T")
+
+#: Seconds between two looks at what waits.
+TICK: Final = 0.2
+#: Seconds after which a server that owes an answer and gives none counts as away.
+SILENCE: Final = 3.0
+#: Seconds after which a server of which nobody wants anything is asked whether it is there.
+QUIET: Final = 5.0
+#: Seconds between two probes of a server that is away: they grow from the first to the second.
+PROBES: Final = (0.2, 1.0)
+
+
+class State(Enum):
+    """What is known of a server."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+class Server:
+    """One server, and the connections to it.
+
+    :param size: how many connections there may be, now; ``most`` how many ever.
+    :param timeout: seconds that a statement may wait, and then take.
+
+    :ivar reason: why it is down, in a few words.
+    """
+
+    def __init__(self, reactor: IReactor, driver: Driver, size: int, most: int, timeout: float) -> None:
+        self._reactor = reactor
+        self._driver = driver
+        self.name = driver.name
+        self.pool = Pool(reactor, driver, size, most, timeout, self._observe)
+        self.state = State.UNKNOWN
+        self.reason = ""
+        self._silence = min(SILENCE, timeout)
+        self._answered_at = reactor.seconds()
+        self._probing = False
+        self._next_probe = 0.0
+        self._wait = PROBES[0]
+        self._complaints: dict[str, float] = {}
+        self._watch = LoopingCall(self._look)
+        self._watch.clock = reactor
+
+    async def start(self) -> None:
+        """Look whether it is there; if it is not, it is waited for in the background."""
+        if not self.pool.running:
+            self.pool.start()
+        await self._probe()
+        self._watch.start(TICK, now=False).addErrback(lambda reason: _log.failure("A database is not watched", reason))
+
+    async def stop(self) -> None:
+        if self._watch.running:
+            self._watch.stop()
+        await self.pool.shut()
+
+    @property
+    def usable(self) -> bool:
+        return self.state is not State.DOWN
+
+    def query(self, statement: str, arguments: Sequence[Any]) -> Deferred[list[tuple[Any, ...]]]:
+        """The rows of one ``SELECT``."""
+        return self._perform(lambda connection: self._driver.query(connection, statement, arguments))
+
+    def execute(self, statement: str, arguments: Sequence[Any]) -> Deferred[int]:
+        """Change rows, by a statement that does no harm when it is run twice; how many it has found."""
+        return self._perform(lambda connection: self._driver.execute(connection, statement, arguments))
+
+    def _perform(self, task: Callable[[Any], T]) -> Deferred[T]:
+        if self.state is State.DOWN:
+            return fail(Unavailable(self.reason))
+        return self.pool.perform(task)
+
+    # watching
+
+    def _observe(self, took: float, fate: Fate | None) -> None:
+        if fate is None or not (fate.down or fate.lost):
+            self._answered()
+            if fate is not None:
+                self._complain(fate.reason)
+        elif fate.down:
+            self._gone(fate.reason)
+        else:
+            self._complain(fate.reason)
+
+    def _answered(self) -> None:
+        self._answered_at = self._reactor.seconds()
+        if self.state is not State.UP:
+            if self.state is State.DOWN:
+                _log.info("The database {name} answers again", name=self.name)
+            self.state = State.UP
+            self.reason = ""
+            self._wait = PROBES[0]
+
+    def _gone(self, reason: str) -> None:
+        if self.state is not State.DOWN or self.reason != reason:
+            _log.error("The database {name} is away: {reason}", name=self.name, reason=reason)
+        self.reason = reason
+        if self.state is not State.DOWN:
+            self.state = State.DOWN
+            self._next_probe = self._reactor.seconds() + self._wait
+            self.pool.give_up(reason)
+
+    def _complain(self, reason: str) -> None:
+        """A statement has failed that others may not have; the log hears of each kind once a minute."""
+        now = self._reactor.seconds()
+        if now - self._complaints.get(reason, -60.0) >= 60.0 and len(self._complaints) < 100:
+            self._complaints[reason] = now
+            _log.error("A query of the database {name} failed: {reason}", name=self.name, reason=reason)
+
+    def _look(self) -> None:
+        self.pool.tick()
+        now = self._reactor.seconds()
+        if self.state is State.DOWN:
+            if self._probing:
+                if self.pool.stalled(self._silence):
+                    self.pool.give_up(self.reason)
+            elif now >= self._next_probe:
+                Deferred.fromCoroutine(self._probe())
+        elif self.pool.stalled(self._silence) and now - self._answered_at > self._silence:
+            self._gone("it does not answer")
+        elif now - self._answered_at > QUIET and not self._probing:
+            Deferred.fromCoroutine(self._probe())
+
+    async def _probe(self) -> None:
+        self._probing = True
+        try:
+            await self.pool.perform(lambda connection: self._driver.query(connection, "SELECT 1", ()))
+        except Unavailable as error:
+            if self.state is not State.DOWN:
+                self._gone(str(error))
+        finally:
+            self._probing = False
+            self._next_probe = self._reactor.seconds() + self._wait * (0.75 + random() / 2)
+            self._wait = min(self._wait * 1.5, PROBES[1])
+
+    def figures(self) -> dict[str, Any]:
+        """For health and metrics."""
+        found: dict[str, Any] = {"server": self.name, "status": self.state.value}
+        if self.reason:
+            found["reason"] = self.reason
+        return found | self.pool.figures()
