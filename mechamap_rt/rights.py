@@ -28,12 +28,12 @@ from mechamap_rt.auth.policy import Policy
 from mechamap_rt.auth.usage import Usage
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core.connection import Connection
-from mechamap_rt.core.identity import RANKS
 from mechamap_rt.core.rules import Members, Resource, Rule, RuleTable
 from mechamap_rt.interfaces import IAuthenticator, IPolicy, IReactor
 from mechamap_rt.place import Place
 from mechamap_rt.settings import Settings
 from mechamap_rt.settings.channelrules import ChannelRule
+from mechamap_rt.settings.roles import RANKS
 from mechamap_rt.storage.accounts import Accounts
 from mechamap_rt.storage.opening import open_database
 from mechamap_rt.storage.site import Site

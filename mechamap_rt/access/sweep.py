@@ -123,7 +123,8 @@ class Sweep:
                     await self._update(connection, _as(identity, user))
 
     async def _judge_token(self, connection: Connection, token: Any) -> None:
-        if token is None:
+        # a number that the site has used again is another one's token
+        if token is None or (token.user is not None and token.user.id != connection.identity.user_id):
             return self._end(connection, Disconnect.REVOKED)
         if token.user is None or not token.user.active:
             return self._end(connection, Disconnect.INACTIVE)

@@ -32,31 +32,52 @@ class Breaker:
         self._failures = 0
         self._pause = PAUSES[0]
         self._until = 0.0
+        #: Changes whenever it opens, closes or tries: what was let through before that says nothing of now.
+        self._period = 1
 
-    def allows(self) -> bool:
-        """May one ask now? Who may must say :meth:`succeeded`, :meth:`failed` or :meth:`abandoned`."""
-        if self.state is Circuit.CLOSED:
-            return True
-        if self.state is Circuit.OPEN and self._clock() >= self._until:
-            self.state = Circuit.TRYING
-            return True
-        return False
+    @property
+    def refuses(self) -> bool:
+        """Would nobody be let through now? Changes nothing."""
+        return self.state is Circuit.TRYING or (self.state is Circuit.OPEN and self._clock() < self._until)
 
-    def succeeded(self) -> None:
-        self.state = Circuit.CLOSED
+    def admit(self) -> int | None:
+        """Let one ask, if one may now.
+
+        :returns: what to tell :meth:`succeeded`, :meth:`failed` or :meth:`abandoned`, one of which must follow; or
+            ``None``: do not ask.
+        """
+        if self.refuses:
+            return None
+        if self.state is Circuit.OPEN:
+            self._turn(Circuit.TRYING)
+        return self._period
+
+    def succeeded(self, admitted: int) -> None:
+        """It answers, and whoever was let through when is as good a witness of that."""
         self._failures = 0
         self._pause = PAUSES[0]
+        if self.state is not Circuit.CLOSED:
+            self._turn(Circuit.CLOSED)
 
-    def failed(self) -> None:
+    def failed(self, admitted: int) -> None:
+        # those that were on their way when it opened fail one after the other: that is no news, and no second trial
+        if admitted != self._period:
+            return
         self._failures += 1
         if self.state is Circuit.TRYING:
             self._pause = min(self._pause * 2, PAUSES[1])
         if self.state is Circuit.TRYING or self._failures >= THRESHOLD:
-            self.state = Circuit.OPEN
-            self._until = self._clock() + self._pause
+            self._open(self._pause)
 
-    def abandoned(self) -> None:
-        """Nothing was learnt: whoever asked has gone."""
-        if self.state is Circuit.TRYING:
-            self.state = Circuit.OPEN
-            self._until = self._clock()
+    def abandoned(self, admitted: int) -> None:
+        """Nothing was learnt: whoever asked has gone. If that was the trial, the next one is it."""
+        if admitted == self._period and self.state is Circuit.TRYING:
+            self._open(0.0)
+
+    def _open(self, pause: float) -> None:
+        self._until = self._clock() + pause
+        self._turn(Circuit.OPEN)
+
+    def _turn(self, state: Circuit) -> None:
+        self.state = state
+        self._period += 1

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from io import BytesIO
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
-from twisted.internet import protocol
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TooLate
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, ResponseDone, ResponseNeverReceived
-from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from mechamap_rt.auth.breaker import Breaker
 from mechamap_rt.auth.decisions import Decisions
+from mechamap_rt.auth.exchange import Exchange, why
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.errors import AuthRefused, Unavailable
@@ -30,13 +23,11 @@ from mechamap_rt.wire import json
 
 _log = Logger()
 
-#: Bytes of an answer; a longer one is not read.
-MAX_ANSWER: Final = 65_536
 #: Requests at the same time, and those that wait for one of them to end.
 CONCURRENT: Final = 20
 MAX_WAITING: Final = 2_000
-#: Seconds that an unused connection is kept; less than servers keep theirs.
-KEPT: Final = 30
+#: How often the site is asked about one subscription while rights are taken away.
+MAX_ATTEMPTS: Final = 3
 
 
 class LaravelSite:
@@ -44,24 +35,20 @@ class LaravelSite:
 
     :param url: ``LARAVEL_API_URL``.
     :param key: shown to the site with ``verify-user``.
-    :param timeout: seconds for a whole answer.
+    :param timeout: seconds for a whole answer; no question waits longer for its turn, either.
     :param policy: which certificates of the site are good; ``None`` for those the system trusts.
     """
 
     def __init__(self, reactor: Any, url: str, key: str, timeout: float, policy: IPolicyForHTTPS | None = None) -> None:
         self._reactor: IReactorTime = reactor
-        self._url = url.rstrip("/")
         self._key = key
         self._timeout = timeout
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
-        self._pool.maxPersistentPerHost = CONCURRENT
-        self._pool.cachedConnectionTimeout = KEPT
-        self._pool.retryAutomatically = False
-        trust = {} if policy is None else {"contextFactory": policy}
-        self._agent = Agent(reactor, pool=self._pool, connectTimeout=timeout, **trust)
+        self._exchange = Exchange(reactor, url, timeout, CONCURRENT, policy)
         self.breaker = Breaker(reactor.seconds)
         self._running = 0
-        self._queue: deque[Deferred[None]] = deque()
+        #: Those that wait for their turn, the first first; a dict, so that one that gives up is found at once.
+        self._queue: dict[Deferred[None], None] = {}
+        self._admitting = False
         #: Since the start.
         self.requests = self.failures = 0
 
@@ -73,13 +60,16 @@ class LaravelSite:
         """
         body = json.encode({"token": token})
         headers = {"X-WebSocket-API-Key": self._key, "Content-Type": "application/json"}
-        status, answer = await self._post("/api/websocket-api/verify-user", headers, body)
+        status, answer = await self._post("/api/websocket-api/verify-user", headers, body, 500)
         if status == 200:
             user = _user(answer)
             if user is None:
                 raise self._strange(status)
             return user
         if status in (400, 401, 403, 422):
+            if _is_about_key(answer):
+                _log.error("The site does not know this server's LARAVEL_API_KEY: nobody can be authenticated")
+                raise Unavailable("the site refuses the key")
             raise AuthRefused(_reason(status, answer))
         raise self._strange(status)
 
@@ -90,120 +80,95 @@ class LaravelSite:
         """
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode({"socket_id": socket, "channel_name": channel}).encode()
-        status, _ = await self._post("/broadcasting/auth", headers, body)
-        if status == 200:
+        # 500 is what the site says when it stumbles over a name that a user made up: that is not everybody's affair
+        status, answer = await self._post("/broadcasting/auth", headers, body, 501)
+        if status == 200 and _is_json(answer):
             return True
         if status in (401, 403):
             return False
         raise self._strange(status)
 
     def _strange(self, status: int) -> Unavailable:
-        # a wrong address or key of ours looks like this too, and only the log can say so
+        # a wrong address of ours looks like this too, and only the log can say so
         _log.error("The site answered with {status} and not as it should", status=status)
         return Unavailable(f"the site answered with {status}")
 
     async def close(self) -> None:
         """Give the connections up."""
-        await self._pool.closeCachedConnections()
+        await self._exchange.close()
 
-    async def _post(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    async def _post(self, path: str, headers: dict[str, str], body: bytes, away: int) -> tuple[int, bytes]:
+        """:param away: from this status on the site counts as one that does not answer."""
         await self._turn()
         try:
-            if not self.breaker.allows():
+            admitted = self.breaker.admit()
+            if admitted is None:
                 raise Unavailable("the site has not answered lately")
-            self.requests += 1
-            try:
-                status, answer = await self._exchange(path, headers, body)
-            except Exception as error:
-                self.failures += 1
-                self.breaker.failed()
-                _log.error("The site does not answer: {reason}", reason=type(error).__name__)
-                raise Unavailable("the site does not answer") from None
-            except BaseException:
-                self.breaker.abandoned()
-                raise
-            if status >= 500:
-                self.failures += 1
-                self.breaker.failed()
-            else:
-                self.breaker.succeeded()
-            return status, answer
+            return await self._attempt(admitted, path, headers, body, away)
         finally:
             self._done()
 
+    async def _attempt(
+        self, admitted: int, path: str, headers: dict[str, str], body: bytes, away: int
+    ) -> tuple[int, bytes]:
+        self.requests += 1
+        try:
+            status, answer = await self._exchange.post(path, headers, body)
+        except CancelledError:
+            self.breaker.abandoned(admitted)
+            raise
+        except Exception as error:
+            self.failures += 1
+            self.breaker.failed(admitted)
+            _log.error("The site does not answer: {reason}", reason=why(error))
+            raise Unavailable("the site does not answer") from None
+        except BaseException:
+            self.breaker.abandoned(admitted)
+            raise
+        if status >= away:
+            self.failures += 1
+            self.breaker.failed(admitted)
+        else:
+            self.breaker.succeeded(admitted)
+        return status, answer
+
     async def _turn(self) -> None:
-        """Wait until fewer than :data:`CONCURRENT` requests run."""
+        """Wait until fewer than :data:`CONCURRENT` requests run; :meth:`_done` must follow, unless this fails."""
         if self._running < CONCURRENT:
             self._running += 1
             return
+        if self.breaker.refuses:
+            raise Unavailable("the site has not answered lately")
         if len(self._queue) >= MAX_WAITING:
             raise Unavailable("too many questions to the site wait")
-        turn: Deferred[None] = Deferred()
-        self._queue.append(turn)
-        await turn
+        # who gives up, or waits for too long, leaves the queue: a turn that nobody takes would never end
+        turn: Deferred[None] = Deferred(lambda left: self._queue.pop(left, None))
+        self._queue[turn] = None
+        turn.addTimeout(self._timeout, self._reactor)
+        try:
+            await turn
+        except TooLate:
+            raise Unavailable("the site answers too slowly") from None
 
     def _done(self) -> None:
-        if self._queue:
-            self._queue.popleft().callback(None)
-        else:
-            self._running -= 1
-
-    async def _exchange(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        try:
-            return await self._request(path, headers, body)
-        except (ResponseNeverReceived, ConnectionDone):
-            # a connection that was kept, and that the site has closed meanwhile
-            return await self._request(path, headers, body)
-
-    def _request(self, path: str, headers: dict[str, str], body: bytes) -> Deferred[tuple[int, bytes]]:
-        told = Headers({"User-Agent": ["mechamap_rt"], "Accept": ["application/json"]})
-        for name, value in headers.items():
-            told.addRawHeader(name, value)
-        producer = FileBodyProducer(BytesIO(body))
-        asked: Deferred[Any] = self._agent.request(b"POST", (self._url + path).encode(), told, producer)
-        asked.addCallback(_read)
-        return asked.addTimeout(self._timeout, self._reactor)
-
-
-def _read(response: IResponse) -> Deferred[tuple[int, bytes]]:
-    reader = _Reader(response.code)
-    response.deliverBody(reader)
-    return reader.done
-
-
-class _Reader(protocol.Protocol):
-    """Takes the body of an answer, up to :data:`MAX_ANSWER`."""
-
-    def __init__(self, status: int) -> None:
-        self._status = status
-        self._parts: list[bytes] = []
-        self._size = 0
-        self.done: Deferred[tuple[int, bytes]] = Deferred(lambda _: self._abort())
-
-    def _abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined]
-
-    def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_ANSWER:
-            return self._abort()
-        self._parts.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.done.called:
+        self._running -= 1
+        if self._admitting:
             return
-        if self._size <= MAX_ANSWER and reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback((self._status, b"".join(self._parts)))
-        else:
-            self.done.errback(reason)
+        # in a loop: while the breaker is open each of those whose turn comes is done at once, and comes back to here
+        self._admitting = True
+        while self._queue and self._running < CONCURRENT:
+            turn = next(iter(self._queue))
+            del self._queue[turn]
+            self._running += 1
+            turn.callback(None)
+        self._admitting = False
 
 
 def _user(answer: bytes) -> dict[str, Any] | None:
     """``user``, wherever the site's versions have it."""
     found = _decoded(answer)
     if found.get("success") is False:
-        raise AuthRefused("Invalid token")
+        raise AuthRefused(_reason(200, answer))
     data = found.get("data")
     inner = data.get("data") if isinstance(data, dict) else None
     for place in (data, inner, found):
@@ -219,6 +184,21 @@ def _decoded(answer: bytes) -> dict[str, Any]:
     except json.BadJSON:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_json(answer: bytes) -> bool:
+    """Not a page for people, which proxies and sites in maintenance answer with; nothing at all is well too."""
+    try:
+        if answer:
+            json.decode(answer)
+    except json.BadJSON:
+        return False
+    return True
+
+
+def _is_about_key(answer: bytes) -> bool:
+    """Is it this server that the site refuses, and not the user?"""
+    return "api key" in str(_decoded(answer).get("message", "")).lower()
 
 
 def _reason(status: int, answer: bytes) -> str:
@@ -262,8 +242,12 @@ class LaravelPolicy:
             return known
         if identity.bearer is None:
             return False
-        era = self._decisions.era
-        allowed = await self._site.authorize(identity.bearer, socket, channel.name)
+        for _ in range(MAX_ATTEMPTS):
+            era = self._decisions.era
+            allowed = await self._site.authorize(identity.bearer, socket, channel.name)
+            # when somebody's rights were taken away meanwhile, perhaps this one's, what the site said may be older
+            if era == self._decisions.era:
+                break
         self._decisions.remember(identity, channel.name, allowed, era)
         return allowed
 

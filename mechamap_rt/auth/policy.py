@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -15,6 +16,9 @@ from mechamap_rt.core.rules import Match, Rule, RuleTable
 from mechamap_rt.interfaces import IPolicy, ISite
 
 _log = Logger()
+
+#: How often a question is asked while rights are taken away.
+MAX_ATTEMPTS: Final = 3
 
 
 @implementer(IPolicy)
@@ -68,8 +72,12 @@ class Policy:
     async def _find_out(
         self, ask: Callable[[Identity, Match], Awaitable[bool]], identity: Identity, resource: str, match: Match
     ) -> bool:
-        era = self._decisions.era
-        allowed = await ask(identity, match)
+        for _ in range(MAX_ATTEMPTS):
+            era = self._decisions.era
+            allowed = await ask(identity, match)
+            if era == self._decisions.era:
+                break
+            # somebody's right was taken away meanwhile, perhaps this one: what was found may be older
         self._decisions.remember(identity, resource, allowed, era)
         return allowed
 

@@ -14,10 +14,11 @@ import msgspec
 from rich.console import Console
 
 from mechamap_rt.bench import report
-from mechamap_rt.bench.contenders import API_KEY, JWT_SECRET, ServerName
-from mechamap_rt.bench.job import BenchError, DialectName, Job, require_loopback
+from mechamap_rt.bench.contenders import API_KEY, JWT_SECRET
+from mechamap_rt.bench.job import BenchError, DialectName, Job, ServerName, require_loopback
 from mechamap_rt.bench.runner import Progress, Row, generate, run_scenario
-from mechamap_rt.bench.scenarios import SCENARIOS, Contender, Scenario, scenario
+from mechamap_rt.bench.scenarios import SCENARIOS, scenario
+from mechamap_rt.bench.shape import Contender, Scenario
 
 _NAMES = [each.name for each in SCENARIOS]
 _COUNT = click.IntRange(min=1)

@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
-from mechamap_rt.bench.job import BenchError
+from mechamap_rt.bench import site
+from mechamap_rt.bench.job import BenchError, ServerName, Site
 from mechamap_rt.bench.procfs import process_tree
 from mechamap_rt.cli.client import ask
 from mechamap_rt.cli.failure import Failure
 
-ServerName = Literal["mechamap", "npm", "sendloop"]
+#: Those that are no process of their own: the one that measures runs them.
+INSIDE: Final[tuple[ServerName, ...]] = ("inside", "pool", "adbapi")
 
 HOST = "127.0.0.1"
 JWT_SECRET = "benchmark-secret-of-at-least-32-bytes"
@@ -52,11 +54,13 @@ class Arrangement:
     :ivar workers: under a master; 0 for a single process without one.
     :ivar hosts: 2 are joined by a Redis, which is started with them.
     :ivar free: servers and load generator share all cores; otherwise each side has one of its own.
+    :ivar connections: to the MariaDB that a single process asks, on the load generator's core; 0 for none.
     """
 
     workers: int = 0
     hosts: int = 1
     free: bool = False
+    connections: int = 0
 
 
 ALONE = Arrangement()
@@ -70,6 +74,7 @@ class Server:
     :ivar others: further processes that belong to it.
     :ivar subscriber_port: where its subscribers connect.
     :ivar control: the operator's socket.
+    :ivar site: the database that it asks.
     """
 
     name: ServerName
@@ -78,6 +83,7 @@ class Server:
     others: tuple[int, ...]
     subscriber_port: int
     control: str
+    site: Site | None = None
 
 
 def command(name: ServerName) -> list[str]:
@@ -154,11 +160,17 @@ def running(name: ServerName, arrangement: Arrangement = ALONE) -> Iterator[Serv
     """
     cpu = None if arrangement.free else SERVER_CPU
     with contextlib.ExitStack() as stack:
+        asked = stack.enter_context(_mariadb(GENERATOR_CPU)) if arrangement.connections else None
+        if name in INSIDE:
+            yield Server(name, 0, 0, (), 0, "", asked)
+            return
         if arrangement.hosts == 1:
-            cluster = {"CLUSTER_ENABLED": "true", "CLUSTER_WORKERS": str(arrangement.workers)}
-            pid, port, home = stack.enter_context(_host(name, cpu, cluster if arrangement.workers else {}))
+            settings = {"CLUSTER_ENABLED": "true", "CLUSTER_WORKERS": str(arrangement.workers)}
+            if not arrangement.workers:
+                settings = site.settings(asked, arrangement.connections) if asked else {}
+            pid, port, home = stack.enter_context(_host(name, cpu, settings))
             _await_workers(home, arrangement.workers)
-            yield Server(name, pid, port, (), port, control_socket(home))
+            yield Server(name, pid, port, (), port, control_socket(home), asked)
             return
         redis, redis_port = stack.enter_context(_redis(cpu))
         joined = {"REDIS_HOST": HOST, "REDIS_PORT": str(redis_port)}
@@ -190,6 +202,19 @@ def _redis(cpu: int | None) -> Iterator[tuple[int, int]]:
         with _process([program, *arguments], home, {"PATH": os.defpath}, cpu) as process:
             _await(process, Path(home) / "log", lambda: _connects(port))
             yield process.pid, port
+
+
+@contextlib.contextmanager
+def _mariadb(cpu: int | None) -> Iterator[Site]:
+    """A MariaDB with the site's tables, empty, and an account for the server."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="mechamap-bench-") as home:
+        words = site.install(home, port)
+        with _process(words, home, {"PATH": os.defpath}, cpu) as process:
+            found = Site(process.pid, port, site.socket_of(home))
+            _await(process, Path(home) / "log", lambda: site.answers(found))
+            site.create(found)
+            yield found
 
 
 @contextlib.contextmanager

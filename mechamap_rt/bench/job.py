@@ -7,8 +7,16 @@ from typing import Literal
 
 import msgspec
 
-LoadName = Literal["flat", "paced", "idle", "connect", "post", "spread", "notify", "reload", "memory"]
+LoadName = Literal[
+    "flat", "paced", "idle", "connect", "post", "spread", "notify", "reload", "memory", "arrive", "rush", "identify",
+    "decide",
+]  # fmt: skip
 DialectName = Literal["socketio", "native", "polling", "bare"]
+#: ``inside`` is what the server is made of, without the server: authenticator and policy. ``pool`` is its connections
+#: to the database alone, ``adbapi`` those of Twisted as it comes.
+ServerName = Literal["mechamap", "npm", "sendloop", "inside", "pool", "adbapi"]
+#: What clients come with: a JWT, or a Sanctum token, which is new to the server or known to it.
+Credential = Literal["jwt", "sanctum", "known"]
 
 #: The application message of the fan-out loads, in bytes (the WebSocket payload).
 MESSAGE_SIZE = 200
@@ -33,6 +41,17 @@ def require_loopback(host: str) -> None:
         raise BenchError(f"{host} is not a loopback address: the load generator loads only its own machine")
 
 
+class Site(msgspec.Struct, frozen=True):
+    """The site's MariaDB.
+
+    :ivar socket: its own, for root.
+    """
+
+    pid: int
+    port: int
+    socket: str
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One load on one server.
 
@@ -43,8 +62,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     :ivar workers: processes of the host that accept; kept connections are spread evenly over them.
     :ivar subscriber_port: where the subscribers of ``notify`` connect; 0 for ``port``.
     :ivar control: the operator's socket of the server; needed by ``reload``.
-    :ivar connections: subscribers of a fan-out, connections of ``idle`` and ``connect``.
-    :ivar operations: publications of ``flat``, ``paced``, ``spread`` and ``notify``, requests of ``post``.
+    :ivar connections: subscribers of a fan-out, connections of ``idle``, ``connect``, ``arrive`` and
+        ``rush``.
+    :ivar operations: publications of ``flat``, ``paced``, ``spread`` and ``notify``, requests of ``post``, answers of
+        ``identify`` and ``decide``.
     :ivar warmup: operations (``idle`` and ``connect``: connections) before the measured ones.
     :ivar in_flight: publications, or connection attempts, under way at once.
     :ivar rate: publications a second (``paced``, ``notify``), probes a second (``reload``).
@@ -52,6 +73,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     :ivar sample: one client in so many measures latency.
     :ivar settle: seconds of quiet before memory is read.
     :ivar timeout: seconds within which the whole job must end.
+    :ivar server: what is measured.
+    :ivar site: the database that it asks, if it asks one.
+    :ivar credential: what clients come with.
+    :ivar channel: what they subscribe to; ``{user}`` is the client's user. Empty for the load's own.
     """
 
     load: LoadName
@@ -74,6 +99,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = 3.0
     drain: float = 10.0
     timeout: float = 120.0
+    server: ServerName = "mechamap"
+    site: Site | None = None
+    credential: Credential = "jwt"
+    channel: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +112,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     :ivar lost: expected deliveries that never came, and connections that were lost.
     :ivar message_size: bytes of the application message as received; 0 when none was.
     :ivar server_cpu_us: CPU microseconds of the server in the measured window.
-    :ivar value: the row's figure: server CPU µs a unit, kB a connection for ``idle``, seconds for ``reload``, MiB for
-        ``memory``.
+    :ivar value: the row's figure: server CPU µs a unit, kB a connection for ``idle``, seconds for ``reload`` and
+        ``rush``, MiB for ``memory``.
     :ivar p50_ms: median latency, publish → receive (``connect``: connect → ready); 0 without samples.
     :ivar generator_share: the generator's own CPU time over wall time (1.0 is a whole core).
     :ivar figures: what else a load measured, by name.

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mechamap_rt.bench.job import Result
 from mechamap_rt.bench.runner import Row
-from mechamap_rt.bench.scenarios import Column, Relation, Scenario, Target
+from mechamap_rt.bench.shape import Column, Relation, Scenario, Target
 
 #: A generator with no more of its core left than this, while the server had some left, was the limit.
 GENERATOR_FULL, SERVER_FULL = 0.95, 0.80

@@ -13,15 +13,17 @@ from mechamap_rt.bench.contenders import (
     API_KEY,
     GENERATOR_CPU,
     HOST,
+    INSIDE,
     JWT_SECRET,
     REPOSITORY,
+    SERVER_CPU,
     Server,
     pinned,
     running,
 )
 from mechamap_rt.bench.generator import raise_descriptor_limit
 from mechamap_rt.bench.job import BenchError, Job, Result
-from mechamap_rt.bench.scenarios import Contender, Scenario, Size
+from mechamap_rt.bench.shape import Contender, Scenario, Size
 
 _JOB_TIMEOUT = 120.0
 _GRACE = 30.0
@@ -45,16 +47,17 @@ class Row(msgspec.Struct, kw_only=True):
     faults: list[str] = []
 
 
-def generate(job: Job, cpu: int | None = GENERATOR_CPU) -> Result:
+def generate(job: Job, cpu: int | None = GENERATOR_CPU, program: str = "generator") -> Result:
     """Let a new load generator do the job.
 
     :param cpu: its core; ``None`` for any.
+    :param program: the module of this package that it runs.
 
     :raises BenchError: if it could not.
     """
     with pinned(cpu):
         generator = subprocess.Popen(
-            [sys.executable, "-m", "mechamap_rt.bench.generator"],
+            [sys.executable, "-m", f"mechamap_rt.bench.{program}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -99,6 +102,10 @@ def job_for(server: Server, scenario: Scenario, contender: Contender, size: Size
         settle=size.settle,
         drain=size.drain,
         timeout=_JOB_TIMEOUT,
+        server=contender.server,
+        site=server.site,
+        credential=contender.credential,
+        channel=contender.channel,
     )
 
 
@@ -118,7 +125,10 @@ def run_scenario(
                 arrangement = contender.arrangement
                 with running(contender.server, arrangement) as server:
                     job = job_for(server, scenario, contender, size)
-                    row.runs.append(generate(job, None if arrangement.free else GENERATOR_CPU))
+                    if contender.server in INSIDE:
+                        row.runs.append(generate(job, SERVER_CPU, "inside"))
+                    else:
+                        row.runs.append(generate(job, None if arrangement.free else GENERATOR_CPU))
             except BenchError as fault:
                 row.runs.append(None)
                 if str(fault) not in row.faults:

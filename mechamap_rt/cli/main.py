@@ -104,6 +104,30 @@ def token(user: int, role: str, name: str | None, permissions: tuple[str, ...], 
         click.echo(made)
 
 
+@main.command("demo-site")
+@json_option
+@click.option("--mysql", "url", required=True, metavar="URL", help="mysql://user:password@host:port/database, empty.")
+@reporting
+def demo_site(url: str) -> None:
+    """Make an empty MySQL database a small site to try the server with.
+
+    Its tables are the columns that the server uses of the site's. Each of the users gets a token. The password may
+    come from DB_PASSWORD instead.
+    """
+    from mechamap_rt.cli.demosite import load
+
+    made = load(url)
+    if choices().as_json:
+        print_json(made)
+        return
+    click.echo("The demo site is there. To run a server with it, besides DB_PASSWORD:\n")
+    for name, value in made["settings"].items():
+        click.echo(f"  {name}={value}")
+    click.echo("\nIts users, and a token of each:\n")
+    for user in made["users"]:
+        click.echo(f"  {user['id']} {user['name']} ({user['role']})\n    {user['token']}")
+
+
 def _settings() -> Any:
     """The settings that the server would run with, or an end that names every fault."""
     from mechamap_rt.cli import check

@@ -8,6 +8,7 @@ from typing import Final
 
 from mechamap_rt.settings.faults import BadValue
 from mechamap_rt.settings.kinds import Kind
+from mechamap_rt.settings.roles import RANKS
 
 MAX_RULES: Final = 50
 
@@ -48,7 +49,9 @@ def _parse_rule(text: str) -> ChannelRule:
         raise BadValue(f"each pattern with the rule {kind} must have <id>", text)
     if kind in ("everyone", "owner") and not argument:
         return ChannelRule(pattern, kind)
-    if kind == "role" and re.fullmatch(r"[a-z][a-z_]{0,63}", argument):
+    if kind == "role":
+        if argument not in RANKS:
+            raise BadValue(f"each rule with role must name one of {', '.join(RANKS)}", text)
         return ChannelRule(pattern, kind, role=argument)
     members = _MEMBERS.fullmatch(argument) if kind == "member" else None
     if members is None:

@@ -34,6 +34,14 @@ MAX_WAITING: Final = 32
 
 _ENCODER: Final = native.EventEncoder()
 
+#: Endings that the client is told of before the close code says so, and the code of the error.
+_TOLD: Final = {
+    Disconnect.TOKEN_EXPIRED: Code.AUTH_FAILED,
+    Disconnect.REVOKED: Code.AUTH_FAILED,
+    Disconnect.FORCED: Code.PERMISSION_DENIED,
+    Disconnect.INACTIVE: Code.PERMISSION_DENIED,
+}
+
 
 class _State(Enum):
     """``NEW`` waits for a token, ``CHECKING`` for the answer to it, ``OPEN`` has its connection, ``DONE`` is ending."""
@@ -306,8 +314,8 @@ class NativeSession:
 
     def _end(self, reason: Disconnect) -> None:
         """Somebody ended the connection; the client is told why before the close code says it again."""
-        if reason in (Disconnect.FORCED, Disconnect.TOKEN_EXPIRED):
-            code = Code.AUTH_FAILED if reason is Disconnect.TOKEN_EXPIRED else Code.PERMISSION_DENIED
+        code = _TOLD.get(reason)
+        if code is not None:
             self._error(None, code, reason.message, {"details": {"reason": reason.reason}})
         self.dismiss(reason)
 

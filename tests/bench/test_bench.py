@@ -18,7 +18,8 @@ from mechamap_rt.bench.job import MESSAGE_SIZE, BenchError, Result, require_loop
 from mechamap_rt.bench.measuring import percentile
 from mechamap_rt.bench.report import scenario_report, sentence, verdict
 from mechamap_rt.bench.runner import Row
-from mechamap_rt.bench.scenarios import SCENARIOS, Target, scenario
+from mechamap_rt.bench.scenarios import SCENARIOS, scenario
+from mechamap_rt.bench.shape import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 WHO = Identity(token="t", channel="public.bench")

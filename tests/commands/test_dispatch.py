@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from mechamap_rt.access.subscriptions import Subscriptions
 from mechamap_rt.bus.memory import MemoryBus
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import MAX_BACKLOG, Dispatcher
@@ -22,7 +23,7 @@ from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
-from mechamap_rt.errors import AuthRefused, Code
+from mechamap_rt.errors import AuthRefused, Code, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, IPolicy
 from mechamap_rt.sessions.local import LocalStore
 from tests.fakes import Wire, make_connection
@@ -36,18 +37,33 @@ class SlowPolicy:
         self.held = False
         self.waiting: list[Deferred[bool]] = []
 
-    def may_subscribe(self, identity: Identity, channel: Channel) -> Deferred[bool]:
+    def may_subscribe(
+        self, identity: Identity, channel: Channel, fresh: bool = False, socket: str = ""
+    ) -> Deferred[bool]:
         if self.held:
             answer: Deferred[bool] = Deferred()
             self.waiting.append(answer)
             return answer
         if channel.resource == "public.broken":
             return fail(RuntimeError("database on fire"))
+        if channel.resource == "public.away":
+            return fail(Unavailable("the database is away"))
         return succeed(channel.kind != "user")
+
+    def changes(self, channel: Channel) -> bool:
+        return False
+
+    def forget(self, user_id: int | None = None, resource: str | None = None) -> None:
+        """Nothing is remembered."""
 
 
 @implementer(IAuthenticator)
 class Tokens:
+    era = 0
+
+    def forget(self, user_id: int | None = None, token_id: int | None = None) -> None:
+        """Nothing is remembered."""
+
     def identify(self, token: str | None) -> Deferred[Identity]:
         return self.authenticate(token)
 
@@ -78,6 +94,7 @@ class Case(SynchronousTestCase):
             policy=self.policy,
             authenticator=Tokens(),
             typing=self.typing,
+            subscriptions=Subscriptions(self.node, self.policy, self.typing.stop, seconds),
             store=store,
             clock=seconds,
             extend=self.extended.append,
@@ -103,6 +120,16 @@ class DispatchTests(Case):
             outcome = self.ask(connection, name, data)
             self.assertEqual((outcome.event, outcome.payload["status"]), ("subscribed", "success"))
         self.assertEqual(set(connection.subscriptions), {"a.1", "b.1", "c.1"})
+
+    def test_what_cannot_be_found_out_now(self) -> None:
+        """No fault of the client's: it may ask again, and nothing is logged for each."""
+        connection, _ = self.connect()
+        outcome = self.ask(connection, "subscribe", "public.away")
+        acknowledged = outcome.acknowledgement()
+        self.assertEqual((outcome.event, acknowledged["code"]), ("subscription_error", "SERVER_ERROR"))
+        self.assertEqual(acknowledged["error"], "Temporarily unavailable")
+        self.assertEqual(acknowledged["details"], {"retryAfter": 2.0})
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_may_not_be_is_unauthorized(self) -> None:
         connection, _ = self.connect()

@@ -36,8 +36,11 @@ STRICT = {
     "WS_PING_INTERVAL": "200",
     "WS_PING_TIMEOUT": "800",
 }
-#: Closings that no client can provoke here: by a fault of the server or an administrator, and one that is never sent.
-UNPROVOKED = {Disconnect.SERVER_ERROR.code, Disconnect.FORCED.code, Disconnect.GOING_AWAY.code}
+#: Closings that no client can provoke here: by a fault of the server, an administrator or the site's database, and one
+#: that is never sent.
+UNPROVOKED = {
+    one.code for one in (Disconnect.SERVER_ERROR, Disconnect.FORCED, Disconnect.INACTIVE, Disconnect.GOING_AWAY)
+}
 
 
 class Heard:

@@ -123,6 +123,7 @@ def test_events_are_those_of_the_code() -> None:
         policy=nothing,
         authenticator=nothing,
         typing=nothing,
+        subscriptions=nothing,
         store=nothing,
         clock=time.time,
         extend=print,

@@ -61,6 +61,22 @@ def before_the_token(stage: Stage) -> None:
 
 
 @scenario
+def a_token_that_is_revoked(stage: Stage) -> None:
+    with stage.user(77) as client:
+        assert stage.server.post("/api/auth/revoke", {"user_id": 77}).json()["disconnected"] == 1
+        assert client.ends() == Disconnect.REVOKED.code
+
+
+@scenario
+def a_subscription_that_is_revoked(stage: Stage) -> None:
+    with stage.user(78) as client:
+        assert client.answers(type="subscribe", id=1, channel="public.revoked") == "subscribed"
+        answer = stage.server.post("/api/channels/revoke", {"channel": "public.revoked", "user_id": 78})
+        assert answer.json()["unsubscribed"] == 1
+        assert client.next()["data"]["reason"] == "Revoked"
+
+
+@scenario
 def a_fresh_token(stage: Stage) -> None:
     with stage.user(5) as client:
         assert client.answers(type="auth", id=1, token=stage.server.token(5, email="ha@example.com")) == "authenticated"

@@ -95,6 +95,7 @@ def test_client_events() -> None:
         policy=nothing,
         authenticator=nothing,
         typing=nothing,
+        subscriptions=nothing,
         store=nothing,
         clock=time.time,
         extend=print,

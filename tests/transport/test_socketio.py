@@ -9,8 +9,11 @@ from twisted.internet.error import ConnectionLost, TimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mechamap_rt.auth.authenticator import ClaimsAuthenticator
+from mechamap_rt.auth.authenticator import Authenticator
+from mechamap_rt.auth.backends import LaravelBackend
+from mechamap_rt.auth.cache import TokenCache
 from mechamap_rt.auth.jwt import JWTVerifier, mint
+from mechamap_rt.auth.mock import MockSite
 from mechamap_rt.bus.memory import MemoryBus
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Dispatcher
@@ -69,10 +72,11 @@ class Case(SynchronousTestCase):
         wheel = Wheel(self.clock)
         self.tally = Tally(Quota(per_user=2), self.clock.seconds)
         store = LocalStore(self.tally)
+        backend = LaravelBackend(MockSite(1, "member"), JWTVerifier(SECRET, "HS256"))
         self.lobby = Lobby(
             node=self.node,
             dispatcher=Dispatcher({}, store, self.clock.seconds),
-            authenticator=ClaimsAuthenticator(JWTVerifier(SECRET, "HS256")),
+            authenticator=Authenticator(backend, TokenCache(300, 100, time.time), time.time),
             store=store,
             typing=Typing(self.node, wheel, self.clock.seconds),
             wheel=wheel,
