@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import load_pem_x509_certificates
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import LoopingCall
-from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from mechamap_rt.access.revocation import Revocation
 from mechamap_rt.access.subscriptions import Subscriptions
@@ -22,7 +18,6 @@ from mechamap_rt.auth.backends import Backend, DatabaseBackend, LaravelBackend
 from mechamap_rt.auth.cache import TokenCache
 from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.auth.jwt import JWTVerifier
-from mechamap_rt.auth.laravel import LaravelPolicy, LaravelSite
 from mechamap_rt.auth.mock import MockSite
 from mechamap_rt.auth.policy import Policy
 from mechamap_rt.auth.usage import Usage
@@ -37,6 +32,9 @@ from mechamap_rt.settings.roles import RANKS
 from mechamap_rt.storage.accounts import Accounts
 from mechamap_rt.storage.opening import open_database
 from mechamap_rt.storage.site import Site
+
+if TYPE_CHECKING:
+    from mechamap_rt.auth.laravel import LaravelSite
 
 #: Seconds between two looks at how many processes share the connections to the database.
 SHARING: Final = 1.0
@@ -84,12 +82,11 @@ class Rights:
         development, laravel = self._settings.development, self._settings.laravel
         if development.mock_laravel_api:
             return MockSite(development.mock_user_id or 1, development.mock_user_role or "member")
-        policy = None
-        if laravel.ca:
-            with open(laravel.ca, "rb") as file:
-                authorities = load_pem_x509_certificates(file.read())
-            certificates = [Certificate.loadPEM(each.public_bytes(Encoding.PEM)) for each in authorities]
-            policy = BrowserLikePolicyForHTTPS(trustRoot=trustRootFromCertificates(certificates))
+        # what is needed for this is large, and most servers do without
+        from mechamap_rt.auth.laravel import LaravelSite
+        from mechamap_rt.auth.trust import trusting
+
+        policy = trusting(laravel.ca) if laravel.ca else None
         return LaravelSite(self._reactor, laravel.api_url, laravel.api_key, laravel.timeout, policy)
 
     def _authenticator(self) -> IAuthenticator:
@@ -114,6 +111,8 @@ class Rights:
     def _policy(self) -> IPolicy:
         decisions = Decisions(self._reactor.seconds)
         if self._decided_by_site and self.site is not None:
+            from mechamap_rt.auth.laravel import LaravelPolicy
+
             return LaravelPolicy(self.site, decisions)
         table = RuleTable([resource_of(rule) for rule in self._settings.auth.channel_rules])
         return Policy(Site(self.database), table, decisions)
@@ -175,7 +174,7 @@ class Rights:
     def figures(self) -> dict[str, Any]:
         """For health: what stands behind this process, and does it answer?"""
         found: dict[str, Any] = {"database": self.database.figures()}
-        if isinstance(self.site, LaravelSite):
+        if self.site is not None and not isinstance(self.site, MockSite):
             found["site"] = {"status": self.site.breaker.state.value, "requests": self.site.requests}
         return found
 

@@ -1,7 +1,7 @@
 """The site's HTTP interface for the tests: a real server in threads of its own, which can be made to fail.
 
-It plays the two endpoints that the server asks, ``/api/websocket-api/verify-user`` and ``/broadcasting/auth``, and keeps
-account of all that it was asked. Without a knob turned it answers as Laravel does.
+It plays the two endpoints that the server asks, ``/api/websocket-api/verify-user`` and ``/broadcasting/auth``, and
+keeps account of all that it was asked. Without a knob turned it answers as Laravel does.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ JWT_SECRET = "benchmark-secret-of-at-least-32-bytes"
 API_KEY = "benchmark-api-key-of-at-least-32-bytes"
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVER_CPU, GENERATOR_CPU = 0, 1
+#: To the database, of a process that asks one.
+CONNECTIONS: Final = 5
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 10.0

@@ -43,6 +43,8 @@ def measure(job: Job) -> Result:
     :raises BenchError: if it could not be measured, in time and without a fault of the server.
     """
     require_loopback(job.host)
+    if job.load not in LOADS:
+        raise BenchError(f"{job.load} is no load of a server")
     raise_descriptor_limit()
     gc.disable()  # a collection among thousands of clients would be a pause in every latency
     try:

@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import structs
 
 from mechamap_rt.bench import messages
+from mechamap_rt.bench.authloads import arrive, rush
 from mechamap_rt.bench.clusterloads import memory, notify, reload, spread
 from mechamap_rt.bench.job import Job, LoadName, Result
 from mechamap_rt.bench.measuring import (
@@ -142,4 +143,6 @@ LOADS: Final[dict[LoadName, Callable[[Job], Awaitable[Result]]]] = {
     "notify": notify,
     "reload": reload,
     "memory": memory,
+    "arrive": arrive,
+    "rush": rush,
 }

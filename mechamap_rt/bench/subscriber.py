@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from mechamap_rt.bench import site
 from mechamap_rt.bench.dialects import DIALECTS, Dialect, Identity, Refused
 from mechamap_rt.bench.job import BenchError, Job
 from mechamap_rt.bench.poller import Poller
@@ -135,8 +136,9 @@ class SampledSubscriber(Subscriber):
 class Swarm:
     """The clients of one job.
 
-    :param job: the job; its secret signs a token for each client, and each client is another user, from 1.
-    :param channel: what every client subscribes to; ``None`` to stay at its user's own.
+    :param job: the job; its secret signs a JWT for each client, unless they come with Sanctum tokens; each client is
+        another user, from 1.
+    :param channel: what every client subscribes to; ``None`` to stay at its user's own. ``{user}`` in it is the user.
     """
 
     def __init__(self, job: Job, tally: Tally, *, channel: str | None) -> None:
@@ -150,16 +152,19 @@ class Swarm:
 
     def identities(self, count: int) -> list[Identity]:
         """Sign tokens for the next users; beforehand, so that signing is not measured as connecting."""
-        now = int(time.time())
         first, self._next_user = self._next_user, self._next_user + count
-        claims = {"role": "member", "permissions": ["receive_notifications"], "iat": now, "exp": now + 7200}
+        channel = self._channel
         return [
-            Identity(
-                jwt.encode({"userId": user, **claims}, self._job.jwt_secret, algorithm="HS256"),
-                self._channel,
-            )
+            Identity(self._token(user), None if channel is None else channel.replace("{user}", str(user)))
             for user in range(first, first + count)
         ]
+
+    def _token(self, user: int) -> str:
+        if self._job.credential != "jwt":
+            return site.token(user)
+        now = int(time.time())
+        claims = {"role": "member", "permissions": ["receive_notifications"], "iat": now, "exp": now + 7200}
+        return jwt.encode({"userId": user, **claims}, self._job.jwt_secret, algorithm="HS256")
 
     async def connect(self, identities: list[Identity], concurrency: int) -> None:
         """Connect, authenticate and subscribe one client for each identity, so many at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -82,6 +83,17 @@ def _file(draft: Draft, switch: str, name: str, path: str) -> Iterator[Fault]:
         yield Fault(name, "must be the path of a file that this account may read")
 
 
+def _authority(draft: Draft, switch: str, name: str, path: str) -> Iterator[Fault]:
+    """A file of certificates of those who sign others."""
+    found = list(_file(draft, switch, name, path))
+    if not found:
+        try:
+            ssl.create_default_context(cafile=path)
+        except (OSError, ValueError):
+            found.append(Fault(name, "must be the path of a file with certificates in PEM"))
+    yield from found
+
+
 def _files(draft: Draft) -> Iterator[Fault]:
     tls, manhole = draft.settings.tls, draft.settings.manhole
     if tls.enabled:
@@ -146,7 +158,7 @@ def _redis(draft: Draft) -> Iterator[Fault]:
 def _tls(draft: Draft, prefix: str, section: Database | Redis) -> Iterator[Fault]:
     switch, ca, cert, key = (f"{prefix}_TLS{part}" for part in ("", "_CA", "_CERT", "_KEY"))
     if section.tls_ca:
-        yield from _file(draft, switch, ca, section.tls_ca)
+        yield from _authority(draft, switch, ca, section.tls_ca)
     for name, path, other in ((cert, section.tls_cert, section.tls_key), (key, section.tls_key, section.tls_cert)):
         if path:
             yield from _file(draft, switch, name, path)
@@ -161,7 +173,7 @@ def _site(draft: Draft) -> Iterator[Fault]:
             if choice == "laravel" and not draft.settings.development.mock_laravel_api:
                 yield Fault(name, "needs LARAVEL_API_URL when it is laravel")
     if draft.settings.laravel.ca:
-        yield from _file(draft, "LARAVEL_CA", "LARAVEL_CA", draft.settings.laravel.ca)
+        yield from _authority(draft, "LARAVEL_CA", "LARAVEL_CA", draft.settings.laravel.ca)
 
 
 def _cors(draft: Draft) -> Iterator[Fault]:

@@ -9,7 +9,6 @@ from mechamap_rt.interfaces import IReactor
 from mechamap_rt.settings.addresses import split_server
 from mechamap_rt.settings.backing import Database as DatabaseSettings
 from mechamap_rt.storage.database import Database
-from mechamap_rt.storage.mysql import Account, MySQL
 from mechamap_rt.storage.server import Server
 from mechamap_rt.storage.sqlite import SQLite
 
@@ -25,6 +24,9 @@ def open_database(reactor: IReactor, settings: DatabaseSettings, connections: in
     if settings.embedded:
         driver = SQLite(settings.sqlite_path, settings.timeout)
         return Database(Server(reactor, driver, 1 if driver.private else 2, 2, settings.timeout))
+    # for those only who have one
+    from mechamap_rt.storage.mysql import Account, MySQL
+
     account = Account(settings.user, settings.password, settings.name, settings.timeout, _tls(settings))
 
     def server(address: str) -> Server:

@@ -92,7 +92,7 @@ class FlightTests(Case):
 
     @asynchronous
     async def test_different_tokens_share_queries_and_are_not_confused(self) -> None:
-        users = [person(self.mariadb) for _ in range(60)]
+        users = [person(self.mariadb) for _ in range(25)]
         tokens = [self.mariadb.token(user) for user in users]
         asked = [self.authenticator.authenticate(token) for token in tokens]
         assert [(await each).user_id for each in asked] == users
@@ -243,9 +243,9 @@ class CacheTests(Case):
     @asynchronous
     async def test_nothing_is_left_of_what_was_forgotten(self) -> None:
         """Neither the token, nor its user, nor its number: the cache does not grow by use."""
-        for _ in range(20):
+        for _ in range(6):
             await self.who(self.mariadb.token(person(self.mariadb)))
-        assert len(self.cache) == 20
+        assert len(self.cache) == 6
         for identity in [entry.identity for entry in self.cache._users.values()]:
             self.authenticator.forget(identity.user_id)
         assert (self.cache._users, self.cache._by_user, self.cache._by_token) == ({}, {}, {})
@@ -334,17 +334,17 @@ class UsageTests(Case):
     @asynchronous
     async def test_the_use_of_many_is_one_statement(self) -> None:
         usage = Usage(self.clock, self.accounts, lambda: 1_800_000_000.0)
-        tokens = [self.mariadb.token(person(self.mariadb)) for _ in range(20)]
+        tokens = [self.mariadb.token(person(self.mariadb)) for _ in range(8)]
         usage.start()
         before = self.mariadb.count("Com_update")
-        for token in tokens * 5:
+        for token in tokens * 12:
             await self.who(token)
-        assert len(self.used) == 100, "each connect counts, also one that is known"
+        assert len(self.used) == 96, "each connect counts, also one that is known"
         for ident in self.used:
             usage.note(ident)
         assert self.mariadb.count("Com_update") == before
         self.clock.advance(INTERVAL + 0.1)
-        while usage.written < 20:
+        while usage.written < 8:
             await turn()
         assert self.mariadb.count("Com_update") == before + 1
         assert {self._last(token) for token in tokens} == {datetime(2027, 1, 15, 8, 0, 0)}
