@@ -156,14 +156,15 @@ class _Reader(protocol.Protocol):
         self._size += len(data)
         if self._size <= MAX_ANSWER:
             self._parts.append(data)
-        elif not self.done.called:
-            self.done.errback(AnswerTooLong())
+        else:
             self._line.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:
             return
-        if reason.check(ResponseDone, PotentialDataLoss):
+        if self._size > MAX_ANSWER:
+            self.done.errback(AnswerTooLong())
+        elif reason.check(ResponseDone, PotentialDataLoss):
             self.done.callback((self._status, b"".join(self._parts)))
         else:
             self.done.errback(reason)

@@ -57,7 +57,7 @@ class Pulse:
         :raises BenchError: if one was not.
         """
         assert self._process is not None
-        answer, _ = await self._process.communicate()
+        answer, _ = await self._process.communicate(b"")
         if self._process.returncode:
             raise BenchError("the server stopped answering")
         found: list[int] = orjson.loads(answer)

@@ -33,6 +33,7 @@ class Loader(Generic[K, V]):
         self._fetch = fetch
         self._waiting: dict[K, list[Deferred[V | None]]] = {}
         self._running = 0
+        self._pumping = False
 
     def load(self, key: K) -> Deferred[V | None]:
         """The value of ``key``, or ``None``; fails with :class:`~mechamap_rt.errors.Unavailable`."""
@@ -48,6 +49,16 @@ class Loader(Generic[K, V]):
         return answer
 
     def _pump(self) -> None:
+        if self._pumping:
+            # a query that fails at once ends within the loop below, which goes on by itself
+            return
+        self._pumping = True
+        try:
+            self._ask()
+        finally:
+            self._pumping = False
+
+    def _ask(self) -> None:
         while self._waiting and self._running < PARALLEL:
             taken = [key for key, _ in zip(self._waiting, range(BATCH), strict=False)]
             answers = {key: self._waiting.pop(key) for key in taken}

@@ -18,6 +18,9 @@ from mechamap_rt.storage.driver import Fate
 #: Seconds for a connection to be established; a server that needs more is away.
 CONNECT_TIMEOUT: Final = 1.4
 
+#: Seconds that an answer may take on its way: the server ends a statement itself, and only then nobody answers.
+GRACE: Final = 0.3
+
 #: The connection is gone: server gone, lost, killed, shut down, closed for its idleness.
 _LOST: Final = frozenset(
     (0, 1053, 1077, 1078, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 4031)
@@ -72,9 +75,12 @@ class MySQL:
             # with this no COMMIT is needed, and none is sent: every statement stands alone
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=account.timeout,
+            # who accepts and then says nothing is away too; nobody can cut a connection that is not there yet
+            read_timeout=min(CONNECT_TIMEOUT, account.timeout),
             write_timeout=account.timeout,
             ssl=account.tls,
+            # otherwise PyMySQL tries TLS, unverified, and reads all authorities of the system for each connection
+            ssl_disabled=account.tls is None,
             local_infile=False,
             # an UPDATE answers how many rows there are, not how many it made different
             client_flag=CLIENT.FOUND_ROWS,
@@ -87,6 +93,8 @@ class MySQL:
         value = account.timeout if mariadb else round(account.timeout * 1000)
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION {limit} = {value}")
+        # takes effect with the next packet
+        connection._read_timeout = account.timeout + GRACE  # type: ignore[attr-defined]
         return connection
 
     def query(self, connection: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -112,6 +120,9 @@ class MySQL:
         code = error.args[0] if error.args and isinstance(error.args[0], int) else None
         if isinstance(error, OSError | EOFError):
             return Fate(True, not isinstance(error, TimeoutError), False, type(error).__name__)
+        cause = getattr(error, "original_exception", None)
+        if isinstance(cause, ssl.SSLError):
+            return Fate(True, False, True, f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason}")
         if code in _CLOSED:
             return Fate(True, False, True, f"{_WORDS.get(code, 'cannot connect')} ({code})")
         if code in _SLOW:

@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
@@ -23,6 +24,8 @@ MAX_WAITING: Final = 2_000
 MAX_TRIES: Final = 2
 #: Seconds for which no more connections are opened than there are, after the server has refused one.
 MODESTY: Final = 5.0
+#: Seconds after which what still runs when everything is closed is cut once more.
+CUT_AGAIN: Final = 0.05
 
 
 class Job(Generic[T]):
@@ -139,6 +142,8 @@ class Pool(adbapi.ConnectionPool):
             return False
         self._allowed = max(1, min(self._allowed, others))
         self._modest_until = self._time.seconds() + MODESTY
+        # it takes one of those that there are: asking for a new one would be refused again, at once, for ever
+        job.tries = 0
         self._waiting.appendleft(job)
         self._pump()
         return True
@@ -163,20 +168,28 @@ class Pool(adbapi.ConnectionPool):
                 return result
 
     def _lease(self, job: Job[Any]) -> None:
-        """Give ``job`` a connection: one that was kept; or a new one, for when one of those was dead all may be."""
+        """Give ``job`` a connection."""
+        job.connection = self._connection(job)
+        if job.dropped:
+            # while it had none that could have been cut
+            self._return(job, False)
+            job.fate = Fate(True, False, False, "given up")
+            raise Refused("given up")
+
+    def _connection(self, job: Job[Any]) -> Any:
+        """One that was kept; or a new one, for when one of those was dead all may be."""
         if not job.tries:
             try:
-                job.connection = self._idle.pop()
+                return self._idle.pop()
             except IndexError:
                 pass
-            else:
-                return
         try:
-            job.connection = self._driver.connect()
+            connection = self._driver.connect()
         except Exception as error:
             job.fate = fate = self._driver.fate(error)._replace(down=True)
             raise Refused(fate.reason) from error
         self.connects += 1
+        return connection
 
     def _return(self, job: Job[Any], lost: bool) -> None:
         connection, job.connection = job.connection, None
@@ -217,9 +230,12 @@ class Pool(adbapi.ConnectionPool):
         waiting, self._waiting = self._waiting, deque()
         for job in waiting:
             job.done.errback(Unavailable(reason))
+        self._drop_all()
+        self._forget_idle()
+
+    def _drop_all(self) -> None:
         for job in tuple(self._busy):
             self._drop(job)
-        self._forget_idle()
 
     def _drop(self, job: Job[Any]) -> None:
         job.dropped = True
@@ -229,9 +245,10 @@ class Pool(adbapi.ConnectionPool):
 
     def resize(self, size: int) -> None:
         """Have ``size`` connections at most from now on."""
+        size = max(1, min(size, self.max))
         if size == self.size:
             return
-        self.size = self._allowed = max(1, min(size, self.max))
+        self.size = self._allowed = size
         while self._idle and len(self._idle) + len(self._busy) > self.size:
             self._driver.close(self._idle.popleft())
         self._pump()
@@ -246,9 +263,18 @@ class Pool(adbapi.ConnectionPool):
             if trigger is not None:
                 self._reactor.removeSystemEventTrigger(trigger)
         self.shutdownID = self.startID = None
+        # a connection that is cut just before its statement begins may not notice: SQLite's does not
+        cutting = LoopingCall(self._drop_all)
+        cutting.clock = self._time
+        cutting.start(CUT_AGAIN, now=False)
         # waits for the threads, and so not here
         closing = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self.finalClose)
-        return closing.addCallback(lambda _: self._forget_idle())
+        return closing.addBoth(self._closed_down, cutting)
+
+    def _closed_down(self, result: None, cutting: LoopingCall) -> None:
+        cutting.stop()
+        self._forget_idle()
+        return result
 
     def figures(self) -> dict[str, float]:
         """For the metrics: now, and since the start; times in seconds."""

@@ -104,6 +104,9 @@ class Server:
                 self._complain(fate.reason)
         elif fate.down:
             self._gone(fate.reason)
+        elif took >= self._silence * 0.9 and self._reactor.seconds() - self._answered_at >= took:
+            # the client has waited as long as it may, and nobody else got an answer meanwhile
+            self._gone("it does not answer")
         else:
             self._complain(fate.reason)
 

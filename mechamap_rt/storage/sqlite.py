@@ -85,4 +85,4 @@ def seed(connection: sqlite3.Connection) -> None:
 def statements(text: str) -> list[str]:
     """The statements of a script whose statements end with ``;`` at the end of a line."""
     lines = [line for line in text.splitlines() if not line.startswith("--")]
-    return [one.strip() for one in "\n".join(lines).split(";\n") if one.strip(" ;\n")]
+    return [one.strip() for one in ("\n".join(lines) + "\n").split(";\n") if one.strip()]

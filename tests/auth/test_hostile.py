@@ -6,7 +6,6 @@ All of them go to one server with a real MariaDB, while a bystander stays connec
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 import requests
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from tests.auth.people import person
 from tests.clients.native import NativeClient
@@ -98,7 +97,6 @@ ODD = [
     "é",
     "٣",
     "\u202e",
-    "\ud800",
     "😀",
 ]
 
@@ -167,10 +165,10 @@ def test_a_token_of_a_megabyte_is_too_much_for_a_message(site: Server, bystander
 
 def test_a_token_of_a_megabyte_in_the_request(site: Server, bystander: NativeClient) -> None:
     long = MARK + "x" * 1_000_000
-    for place in ({"header": long}, {"query": long}):
-        with pytest.raises(Exception) as caught:
+    for place, status in (({"header": long}, 431), ({"query": long}, 431)):
+        with pytest.raises(InvalidStatus) as caught:
             NativeClient.open(site.ws_url, **place)
-        print("GOT", repr(caught.value)[:300])
+        assert caught.value.response.status_code == status
 
 
 def test_the_query_and_the_header_know_no_more(site: Server, genuine: str, bystander: NativeClient) -> None:
@@ -297,7 +295,6 @@ def test_bodies_of_other_kinds(site: Server, claims: dict[str, Any], bystander: 
     assert told(site, tampered) == INVALID
     wrong = pyjwt.encode(claims, "another-secret-of-at-least-32-bytes!", algorithm="HS256")
     assert told(site, wrong) == INVALID
-    assert hashlib.sha256(good.encode()).digest()
 
 
 # -- the HTTP API ----------------------------------------------------------------------------------

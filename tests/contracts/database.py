@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -130,8 +131,9 @@ class DatabaseContract:
         shown = "\n".join([*reasons, *self.logged, str(database.figures())])  # type: ignore[attr-defined]
         assert SECRET not in shown
         assert "query of the database" in shown
-        # each kind is told once
-        assert len(self.logged) == len(set(self.logged))  # type: ignore[attr-defined]
+        # each kind is told once, for each of the servers that it may be asked of
+        servers = len(database.figures()["pools"])
+        assert max(Counter(self.logged).values()) <= servers  # type: ignore[attr-defined]
         assert await database.query("SELECT 1", ()) == [(1,)]
         assert database.status() == "up"
 

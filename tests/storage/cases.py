@@ -43,11 +43,12 @@ class StorageCase(TestCase):
 
 
 class MariaDBCase(StorageCase):
-    """With the MariaDB of all tests (``self.shared``), and others of its own (``self.new()``)."""
+    """With the MariaDB of all tests (``self.shared``), one to break and mend (``self.spare``), others (``self.new()``)."""
 
     @pytest.fixture(autouse=True)
-    def _servers(self, mariadb: MariaDB, new_mariadb: NewMariaDB, tmp_path: Path) -> None:
+    def _servers(self, mariadb: MariaDB, spare: MariaDB, new_mariadb: NewMariaDB, tmp_path: Path) -> None:
         self.shared = mariadb
+        self.spare = spare
         self.new = new_mariadb
         self.folder = tmp_path
 

@@ -18,7 +18,7 @@ from tests.storage.cases import MariaDBCase, StorageCase
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n WHERE x < 0"
 
 
-class SQLiteCase(QuestionsContract, StorageCase):
+class SQLiteQuestions(QuestionsContract):
     SLOW = ENDLESS
     NO_TIME = "soon"
 
@@ -33,11 +33,11 @@ class SQLiteCase(QuestionsContract, StorageCase):
         await database.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", list(columns.values()))
 
 
-class MemoryTests(SQLiteCase):
+class MemoryTests(SQLiteQuestions, StorageCase):
     pass
 
 
-class FileTests(SQLiteCase):
+class FileTests(SQLiteQuestions, StorageCase):
     def path(self) -> str:
         if not hasattr(self, "_file"):
             folder = tempfile.TemporaryDirectory()
@@ -89,7 +89,7 @@ class SchemaTests(MariaDBCase):
         assert ours - set(theirs) == set()
 
     def test_the_demo_rows_are_the_same(self) -> None:
-        server = self.new()
+        server = self.spare
         connection = sqlite3.connect(":memory:", isolation_level=None)
         self.addCleanup(connection.close)
         seed(connection)

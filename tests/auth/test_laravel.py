@@ -1,0 +1,631 @@
+"""How the site is asked about tokens and channels: against a real server that answers well, ill, and not at all."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
+from twisted.logger import eventAsText, globalLogPublisher
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from mechamap_rt.auth.authenticator import Authenticator
+from mechamap_rt.auth.backends import LaravelBackend
+from mechamap_rt.auth.cache import TokenCache
+from mechamap_rt.auth.decisions import NO, YES, Decisions
+from mechamap_rt.auth.exchange import MAX_ANSWER
+from mechamap_rt.auth.jwt import JWTVerifier
+from mechamap_rt.auth.laravel import CONCURRENT, LaravelPolicy, LaravelSite
+from mechamap_rt.auth.mock import MockSite
+from mechamap_rt.auth.trust import trusting
+from mechamap_rt.core import channels
+from mechamap_rt.core.identity import Identity
+from mechamap_rt.errors import AuthRefused, Unavailable
+from mechamap_rt.interfaces import IPolicy
+from tests.bus.redis_case import coroutine, until
+from tests.redis_server import Certificates, free_port
+from tests.server import JWT_SECRET, LARAVEL_API_KEY
+from tests.site import CHANNELS, VERIFY, Answer, Deaf, Site, token_of, user_of
+
+TOKEN = token_of(7)
+PAGE = b"<!DOCTYPE html><html><title>Maintenance</title></html>"
+HTML = {"Content-Type": "text/html"}
+
+#: What the site says against a token, and what the client is told.
+REFUSALS: list[tuple[Answer, str]] = [
+    (Answer(401, {"success": False, "message": "Invalid token"}), "Invalid token"),
+    (Answer(401, {"success": False, "message": "Token has expired"}), "Token expired"),
+    (Answer(401, {"message": "Unauthenticated."}), "Invalid token"),
+    (Answer(401, PAGE, HTML), "Invalid token"),
+    (Answer(401), "Invalid token"),
+    (Answer(403, {"success": False, "message": "User account is not active"}), "User account is not active"),
+    (Answer(403, {"success": False, "message": "This user has been banned"}), "User account is not active"),
+    (Answer(403, {"success": False, "message": "Insufficient permissions"}), "Insufficient permissions"),
+    (Answer(403, {"success": False, "message": ["?"]}), "Insufficient permissions"),
+    (Answer(403, b"null"), "Insufficient permissions"),
+    (Answer(400, {"success": False, "message": "The token field is required."}), "Invalid token"),
+    (Answer(422, {"message": "The token field must be a string.", "errors": {}}), "Invalid token"),
+    (Answer(200, {"success": False}), "Invalid token"),
+    (Answer(200, {"success": False, "message": "Token expired", "data": {"user": user_of(7)}}), "Token expired"),
+    (Answer(200, {"success": False, "message": "Account inactive"}), "User account is not active"),
+]
+
+#: What says nothing about a token.
+STRANGE: list[Answer] = [
+    *(Answer(status, {"message": "?"}) for status in (201, 204, 404, 405, 419, 429, 500, 502, 503, 504)),
+    Answer(401, {"success": False, "message": "Invalid API key"}),
+    Answer(200, PAGE, HTML),
+    Answer(200, b""),
+    Answer(200, b"[]"),
+    Answer(200, b'"user"'),
+    Answer(200, b'{"user": {"id": 7}'),
+    Answer(200, b'{"user": {"id": 7, "name": "\xff"}}'),
+    Answer(200, b'{"user": {"id": 7, "name": "\\ud800"}}'),
+    Answer(200, b'{"user":' * 200 + b"1" + b"}" * 200),
+    Answer(200, {"success": True}),
+    Answer(200, {"data": None}),
+    Answer(200, {"data": {"user": [7]}}),
+    Answer(200, {"data": {"data": {"user": None}}}),
+    Answer(200, {"user": 7}),
+    Answer(200, {"data": {"user": user_of(7)}}, cut=20),
+    Answer(200, {"data": {"user": user_of(7)}}, cut=20, chunked=True),
+    Answer(200, {"data": {"user": user_of(7, name="x" * 10_000_000)}}),
+    Answer(200, {"data": {"user": user_of(7, name="x" * 10_000_000)}}, chunked=True),
+    Answer(hang_up=True),
+    Answer(reset=True),
+]
+
+
+class SiteCase(TestCase):
+    """A site, those who ask it, and what they log: in which there is never a token or a key."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.logged: list[str] = []
+        globalLogPublisher.addObserver(self._observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self._observe)
+        self.site = Site()
+        self.addCleanup(self.site.end)
+        self.site.users[TOKEN] = user_of(7)
+
+    def tearDown(self) -> None:
+        logged = "\n".join(self.logged)
+        self.assertNotIn("secret7", logged)
+        self.assertNotIn(LARAVEL_API_KEY, logged)
+
+    def _observe(self, event: Any) -> None:
+        self.logged.append(eventAsText(event))
+
+    def client(self, url: str = "", timeout: float = 5.0, policy: Any = None) -> LaravelSite:
+        client = LaravelSite(reactor, url or self.site.url, LARAVEL_API_KEY, timeout, policy)
+        self.addCleanup(lambda: Deferred.fromCoroutine(client.close()))
+        return client
+
+    async def unavailable(self, client: LaravelSite) -> None:
+        try:
+            answer = await client.verify(TOKEN)
+        except Unavailable:
+            return
+        self.fail(f"not an answer: {answer}")
+
+    async def refused(self, client: Any) -> str:
+        try:
+            answer = await client.verify(TOKEN)
+        except AuthRefused as refused:
+            return refused.reason
+        self.fail(f"not a refusal: {answer}")
+
+    async def no_connection(self) -> None:
+        await until(lambda: self.site.open == 0, "the connection to be given up")
+
+
+class VerifyTests(SiteCase):
+    @coroutine
+    async def test_the_request(self) -> None:
+        self.assertEqual(await self.client(self.site.url + "/").verify(TOKEN), user_of(7))
+        [asked] = self.site.asked
+        self.assertEqual((asked.method, asked.path), ("POST", VERIFY))
+        self.assertEqual(asked.json, {"token": TOKEN})
+        self.assertEqual(asked.headers["x-websocket-api-key"], LARAVEL_API_KEY)
+        self.assertEqual(asked.headers["content-type"], "application/json")
+        self.assertEqual(asked.headers["accept"], "application/json")
+        self.assertEqual(asked.headers["host"], f"127.0.0.1:{self.site.port}")
+        self.assertNotIn("authorization", asked.headers)
+        self.assertNotIn("transfer-encoding", asked.headers)
+
+    @coroutine
+    async def test_the_site_may_be_in_a_folder(self) -> None:
+        self.site.always = Answer(200, {"user": user_of(7)})
+        await self.client(self.site.url + "/forum").verify(TOKEN)
+        self.assertEqual(self.site.paths(), ["/forum" + VERIFY])
+
+    @coroutine
+    async def test_where_the_user_may_be(self) -> None:
+        user = user_of(7)
+        client = self.client()
+        for body in ({"data": {"user": user}}, {"data": {"data": {"user": user}}}, {"user": user}):
+            for chunked in (False, True):
+                self.site.script.append(Answer(200, {"success": True} | body, chunked=chunked))
+                self.assertEqual(await client.verify(TOKEN), user)
+
+    @coroutine
+    async def test_refusals(self) -> None:
+        client = self.client()
+        for answer, reason in REFUSALS:
+            self.site.script.append(answer)
+            self.assertEqual(await self.refused(client), reason, str(answer)[:200])
+        self.assertEqual(len(self.site.asked), len(REFUSALS))
+        self.assertEqual(client.failures, 0)
+
+    @coroutine
+    async def test_what_says_nothing_about_the_token(self) -> None:
+        for answer in STRANGE:
+            client = self.client()
+            before = len(self.site.asked)
+            self.site.script.append(answer)
+            await self.unavailable(client)
+            self.assertEqual(len(self.site.asked), before + 1, f"asked again after {str(answer)[:200]}")
+            self.assertEqual((await client.verify(TOKEN))["id"], 7, f"after {str(answer)[:200]}")
+            await client.close()
+
+    @coroutine
+    async def test_of_a_wrong_key_the_log_says_which_setting_it_is(self) -> None:
+        self.site.script.append(Answer(401, {"success": False, "message": "Invalid API key"}))
+        await self.unavailable(self.client())
+        self.assertTrue(any("LARAVEL_API_KEY" in line for line in self.logged), self.logged)
+
+    @coroutine
+    async def test_an_answer_as_long_as_may_be(self) -> None:
+        client = self.client()
+        user = user_of(7, more="")
+        user["more"] = "x" * (MAX_ANSWER - len(Answer(body={"user": user}).content))
+        self.site.script.append(Answer(200, {"user": user}))
+        self.assertEqual(await client.verify(TOKEN), user)
+        user["more"] += "x"
+        self.site.script.append(Answer(200, {"user": user}))
+        await self.unavailable(client)
+        self.assertTrue(any("AnswerTooLong" in line for line in self.logged), self.logged)
+
+    @coroutine
+    async def test_a_redirect_gets_neither_the_key_nor_the_token(self) -> None:
+        other = Site()
+        self.addCleanup(other.end)
+        other.users[TOKEN] = user_of(7)
+        client = self.client()
+        for status in (301, 302, 303, 307, 308):
+            for target in (other.url + VERIFY, self.site.url + "/login", "//" + other.url.removeprefix("http://")):
+                self.site.script.append(Answer(status, b"", {"Location": target}))
+                await self.unavailable(client)
+        self.assertEqual(other.accepted, 0)
+        self.assertEqual(set(self.site.paths()), {VERIFY})
+
+    @coroutine
+    async def test_late_answers(self) -> None:
+        body = {"user": user_of(7)}
+        for late in (Answer(200, body, stall=-1), Answer(200, body, stall=0), Answer(200, body, stall=9, chunked=True)):
+            client = self.client(timeout=0.2)
+            before = len(self.site.asked)
+            self.site.script.append(late)
+            started = reactor.seconds()
+            await self.unavailable(client)
+            self.assertLess(reactor.seconds(), started + 1.0)
+            self.assertEqual(len(self.site.asked), before + 1, "who is slow is not asked again")
+            self.site.release()
+            await self.no_connection()
+            await client.verify(TOKEN)
+            await client.close()
+
+    @coroutine
+    async def test_a_late_answer_over_a_kept_connection(self) -> None:
+        client = self.client(timeout=0.3)
+        await client.verify(TOKEN)
+        self.site.script.append(Answer(stall=-1))
+        await self.unavailable(client)
+        self.assertEqual(len(self.site.asked), 2)
+        self.site.release()
+        await client.verify(TOKEN)
+        self.assertEqual(self.site.accepted, 2)
+
+    @coroutine
+    async def test_who_accepts_and_never_answers(self) -> None:
+        for scheme in ("http", "https"):
+            deaf = Deaf(scheme)
+            self.addCleanup(deaf.end)
+            await self.unavailable(self.client(deaf.url, timeout=0.2))
+
+    @coroutine
+    async def test_nobody_there(self) -> None:
+        client = self.client(f"http://127.0.0.1:{free_port()}")
+        await self.unavailable(client)
+        self.assertTrue(any("ConnectionRefusedError" in line for line in self.logged), self.logged)
+
+
+class ConnectionTests(SiteCase):
+    async def ask_together(self, client: LaravelSite, count: int) -> None:
+        users = await gatherResults([Deferred.fromCoroutine(client.verify(TOKEN)) for _ in range(count)])
+        self.assertEqual([user["id"] for user in users], [7] * count)
+
+    @coroutine
+    async def test_one_after_the_other_goes_over_one_connection(self) -> None:
+        client = self.client()
+        for _ in range(20):
+            await client.verify(TOKEN)
+            await client.authorize(TOKEN, "s", "thread.1")
+        self.assertEqual(self.site.accepted, 1)
+
+    @coroutine
+    async def test_no_more_than_twenty_at_once(self) -> None:
+        client = self.client()
+        for _ in range(3):
+            await self.ask_together(client, 150)
+        self.assertLessEqual(self.site.accepted, CONCURRENT)
+        await client.close()
+        await self.no_connection()
+
+    @coroutine
+    async def test_a_kept_connection_that_has_been_closed_costs_nothing(self) -> None:
+        client = self.client()
+        await self.ask_together(client, 5)
+        kept = self.site.open
+        self.site.hang_up()
+        await self.ask_together(client, 5)
+        await self.no_connection_but(client, kept)
+        self.site.script.append(Answer(200, {"user": user_of(7)}, leave=True))
+        await client.verify(TOKEN)
+        await client.verify(TOKEN)
+        self.assertEqual(client.failures, 0)
+
+    async def no_connection_but(self, client: LaravelSite, count: int) -> None:
+        await until(lambda: self.site.open <= count, f"no more than {count} connections to be left")
+
+    @coroutine
+    async def test_one_that_is_closed_or_broken_when_it_is_asked_is_tried_once_more(self) -> None:
+        for ill in (Answer(hang_up=True), Answer(reset=True)):
+            client = self.client()
+            await self.ask_together(client, CONCURRENT)
+            old = self.site.accepted
+            self.site.always = lambda asked, old=old, ill=ill: ill if asked.connection <= old else None
+            before = len(self.site.asked)
+            # all kept connections are bad: the second try must not take another one of them
+            for _ in range(3):
+                await client.verify(TOKEN)
+            self.assertEqual(len(self.site.asked), before + 6)
+            self.assertEqual(client.failures, 0)
+            self.site.always = None
+            await client.close()
+
+    @coroutine
+    async def test_but_only_once(self) -> None:
+        client = self.client()
+        await client.verify(TOKEN)
+        self.site.always = Answer(hang_up=True)
+        await self.unavailable(client)
+        self.assertEqual(len(self.site.asked), 3)
+        self.assertEqual(client.failures, 1)
+
+    @coroutine
+    async def test_two_tries_have_the_time_of_one(self) -> None:
+        client = self.client(timeout=0.4)
+        await client.verify(TOKEN)
+        self.site.always = lambda asked: Answer(hang_up=asked.connection == 1, stall=-1)
+        started = reactor.seconds()
+        asked = Deferred.fromCoroutine(self.unavailable(client))
+        await until(lambda: reactor.seconds() > started + 0.25, "a part of the time to pass")
+        self.site.release()
+        await asked
+        self.assertEqual(len(self.site.asked), 3)
+        self.assertLess(reactor.seconds(), started + 0.6)
+
+
+def expired(certificates: Certificates) -> tuple[str, str]:
+    """A certificate that was good until yesterday, and its key."""
+    certificate, key = certificates.issue("expired")
+    good = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+    signer = serialization.load_pem_private_key((certificates.folder / "ca.key").read_bytes(), None)
+    today = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(
+        good.issuer,
+        good.subject,
+        good.public_key(),
+        x509.random_serial_number(),
+        today - datetime.timedelta(days=2),
+        today - datetime.timedelta(days=1),
+        list(good.extensions),
+    )
+    old = builder.sign(signer, hashes.SHA256())  # type: ignore[arg-type]
+    Path(certificate).write_bytes(old.public_bytes(serialization.Encoding.PEM))
+    return certificate, key
+
+
+class TLSTests(SiteCase):
+    def setUp(self) -> None:
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.certificates = Certificates(Path(folder.name) / "ours")
+        self.others = Certificates(Path(folder.name) / "theirs")
+
+    def secure(self, tls: tuple[str, str]) -> Site:
+        site = Site(tls)
+        self.addCleanup(site.end)
+        site.users[TOKEN] = user_of(7)
+        return site
+
+    async def distrusted(self, site: Site, policy: Any, why: str) -> None:
+        client = self.client(site.url, policy=policy)
+        await self.unavailable(client)
+        self.assertEqual(site.asked, [], "nothing may be told to a stranger")
+        self.assertEqual(site.accepted, 1, "nor is it tried again")
+        self.assertTrue(any(why in line for line in self.logged), self.logged)
+
+    @coroutine
+    async def test_of_an_authority_that_is_trusted(self) -> None:
+        site = self.secure(self.certificates.issue("site"))
+        client = self.client(site.url, policy=trusting(self.certificates.ca))
+        for _ in range(3):
+            self.assertEqual((await client.verify(TOKEN))["id"], 7)
+        self.assertEqual(site.accepted, 1)
+        await client.close()
+
+    @coroutine
+    async def test_a_late_body_is_given_up_over_tls_too(self) -> None:
+        site = self.secure(self.certificates.issue("site"))
+        client = self.client(site.url, timeout=0.5, policy=trusting(self.certificates.ca))
+        site.script.append(Answer(200, {"user": user_of(7)}, stall=5))
+        await self.unavailable(client)
+        self.assertEqual(site.held, 1, "the site has not moved")
+        site.release()
+        await until(lambda: site.open == 0, "the connection to be given up")
+        self.assertEqual((await client.verify(TOKEN))["id"], 7)
+        await client.close()
+
+    @coroutine
+    async def test_of_an_unknown_authority(self) -> None:
+        issued = self.certificates.issue("site")
+        await self.distrusted(self.secure(issued), None, "certificate verify failed")
+        await self.distrusted(self.secure(issued), trusting(self.others.ca), "certificate verify failed")
+
+    @coroutine
+    async def test_for_another_host(self) -> None:
+        issued = self.certificates.issue("site", "DNS:example.org,IP:192.0.2.1")
+        await self.distrusted(self.secure(issued), trusting(self.certificates.ca), "VerificationError")
+
+    @coroutine
+    async def test_expired(self) -> None:
+        site = self.secure(expired(self.certificates))
+        await self.distrusted(site, trusting(self.certificates.ca), "certificate verify failed")
+
+    @coroutine
+    async def test_no_tls_at_all(self) -> None:
+        client = self.client(self.site.url.replace("http:", "https:"))
+        await self.unavailable(client)
+        self.assertEqual(self.site.asked, [])
+
+
+class AuthenticationTests(SiteCase):
+    """The site behind an authenticator, as in the server."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 1_000_000.0
+        cache = TokenCache(300, 100, lambda: self.now)
+        backend = LaravelBackend(self.client(), JWTVerifier(JWT_SECRET, "HS256"))
+        self.authenticator = Authenticator(backend, cache, lambda: self.now, keep=True)
+
+    async def outcome(self, user: Any) -> Any:
+        """The user, or why there is none, when the site describes one like this."""
+        self.site.script.append(Answer(200, {"data": {"user": user}}))
+        self.authenticator.forget(token_id=7)
+        self.now += 10
+        try:
+            return await self.authenticator.authenticate(TOKEN)
+        except AuthRefused as refused:
+            return str(refused)
+
+    @coroutine
+    async def test_a_user(self) -> None:
+        found = await self.outcome(user_of(7, role="moderator", avatar="/a.png", permissions=["receive_notifications"]))
+        wanted = Identity(7, "Kỹ sư 7", "moderator", "u7@example.org", ("receive_notifications",), "/a.png", None, 7)
+        self.assertEqual(found, wanted)
+        self.assertEqual(found.bearer, TOKEN)
+        self.assertNotIn("secret7", repr(found))
+
+    @coroutine
+    async def test_ids(self) -> None:
+        for ident, wanted in ((7, 7), ("7", 7), (2**63 - 1, 2**63 - 1), (str(2**63 - 1), 2**63 - 1)):
+            self.assertEqual((await self.outcome(user_of(ident))).user_id, wanted)
+        odd: list[Any] = [None, True, 0, -7, 7.0, 7.5, 2**63, str(2**63), "", "seven", "٧", "7 ", " 7", [7], {"id": 7}]
+        for ident in odd:
+            outcome = await self.outcome(user_of(ident))
+            self.assertEqual(outcome, "Authentication failed: Invalid token", repr(ident))
+        self.assertEqual(await self.outcome({}), "Authentication failed: Invalid token")
+
+    @coroutine
+    async def test_who_is_not_active(self) -> None:
+        for more in ({"status": "banned"}, {"status": "inactive"}, {"is_active": False}, {"is_active": 0}):
+            outcome = await self.outcome(user_of(7, **more))
+            self.assertEqual(outcome, "Authentication failed: User account is not active", str(more))
+        for more in ({"status": None}, {"status": ["?"]}, {"is_active": True}, {"is_active": 1}):
+            self.assertEqual((await self.outcome(user_of(7, **more))).user_id, 7)
+
+    @coroutine
+    async def test_permissions(self) -> None:
+        for permissions in (["websocket:connect"], [None, 5, {}, "receive_notifications"]):
+            self.assertEqual((await self.outcome(user_of(7, permissions=permissions))).user_id, 7)
+        for permissions in ([], None, "receive_notifications", {"receive_notifications": True}, ["send"], [["x"]]):
+            outcome = await self.outcome(user_of(7, permissions=permissions))
+            self.assertEqual(outcome, "Authentication failed: Insufficient permissions", str(permissions))
+
+    @coroutine
+    async def test_names_of_odd_types(self) -> None:
+        found = await self.outcome(user_of(7, name=5, role=[], email={}, avatar=True))
+        self.assertEqual((found.name, found.role, found.email, found.avatar), ("User 7", "guest", None, None))
+
+    @coroutine
+    async def test_many_at_the_same_time_make_one_request(self) -> None:
+        self.site.script.append(Answer(200, {"user": user_of(7)}, stall=-1))
+        asked = [self.authenticator.authenticate(TOKEN) for _ in range(300)]
+        await until(lambda: self.site.held == 1, "the site to be asked")
+        self.site.release()
+        self.assertEqual({found.user_id for found in await gatherResults(asked)}, {7})
+        await self.authenticator.authenticate(TOKEN)
+        self.assertEqual(len(self.site.asked), 1)
+        self.now += 301
+        await self.authenticator.authenticate(TOKEN)
+        self.assertEqual(len(self.site.asked), 2)
+
+    @coroutine
+    async def test_refusals_are_remembered_for_a_moment_and_failures_are_not(self) -> None:
+        stranger = token_of(8)
+        for _ in range(20):
+            await self.assertFailure(self.authenticator.authenticate(stranger), AuthRefused)
+        self.assertEqual(len(self.site.asked), 1)
+        self.site.script.append(Answer(503))
+        await self.assertFailure(self.authenticator.authenticate(TOKEN), Unavailable)
+        self.assertEqual((await self.authenticator.authenticate(TOKEN)).user_id, 7)
+
+    @coroutine
+    async def test_what_cannot_be_a_token_is_not_asked_about(self) -> None:
+        wrong = ["", "x", "7|short", "7|" + "x" * 300, "0|" + "x" * 48, "7|" + "é" * 48, "7|" + "x" * 48 + "\r\nA: b"]
+        for token in wrong:
+            await self.assertFailure(self.authenticator.authenticate(token), AuthRefused)
+        self.assertEqual(self.site.asked, [])
+
+
+class AuthorizeTests(SiteCase):
+    @coroutine
+    async def test_the_request(self) -> None:
+        self.site.channels["private-thread.7,=@;:"] = {TOKEN}
+        self.assertIs(await self.client().authorize(TOKEN, "a+b&c=d ", "private-thread.7,=@;:"), True)
+        [asked] = self.site.asked
+        self.assertEqual((asked.method, asked.path), ("POST", CHANNELS))
+        self.assertEqual(asked.form, {"socket_id": ["a+b&c=d "], "channel_name": ["private-thread.7,=@;:"]})
+        self.assertEqual(asked.headers["content-type"], "application/x-www-form-urlencoded")
+        self.assertEqual(asked.headers["authorization"], f"Bearer {TOKEN}")
+        self.assertEqual(asked.headers["accept"], "application/json")
+        self.assertNotIn("x-websocket-api-key", asked.headers, "the key is not needed here")
+
+    @coroutine
+    async def test_yes_no_and_nothing(self) -> None:
+        client = self.client()
+        for body in (b"", b"true", b"{}", {"channel_data": {"user_id": 7}}):
+            self.site.script.append(Answer(200, body))
+            self.assertIs(await client.authorize(TOKEN, "s", "thread.1"), True)
+        for status in (401, 403):
+            self.site.script.append(Answer(status, PAGE, HTML))
+            self.assertIs(await client.authorize(TOKEN, "s", "thread.1"), False)
+        strange = [Answer(200, PAGE, HTML), Answer(200, b"true", cut=2), Answer(302, b"", {"Location": "/login"})]
+        strange += [Answer(status, {"message": "?"}) for status in (404, 419, 422, 429, 500, 503)]
+        for answer in strange:
+            self.site.script.append(answer)
+            asked = Deferred.fromCoroutine(client.authorize(TOKEN, "s", "thread.1"))
+            await self.assertFailure(asked, Unavailable)
+
+
+class PolicyTests(SiteCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.policy = LaravelPolicy(self.client(), Decisions(self.clock.seconds))
+        self.user = Identity(7, "An", "member", bearer=TOKEN)
+        self.site.channels = {name: {TOKEN} for name in ("thread.1", "private-thread.1", "private-thread.2")}
+
+    async def may(self, name: str, **more: Any) -> bool:
+        answer: bool = await self.policy.may_subscribe(self.user, channels.parse(name), **more)
+        return answer
+
+    def names(self) -> list[str]:
+        return [asked.form["channel_name"][0] for asked in self.site.asked]
+
+    def test_interface(self) -> None:
+        verifyObject(IPolicy, self.policy)
+
+    @coroutine
+    async def test_ones_own_channel_needs_no_question(self) -> None:
+        for prefix in ("", "private-", "presence-"):
+            self.assertTrue(await self.may(f"{prefix}user.7"))
+        self.assertEqual(self.site.asked, [])
+        self.assertFalse(await self.may("user.8"))
+        self.assertFalse(await self.may("user.7.orders"))
+        self.assertEqual(self.names(), ["user.8", "user.7.orders"])
+
+    @coroutine
+    async def test_without_a_token_the_answer_is_no(self) -> None:
+        self.user = Identity(7, "An", "member")
+        self.assertFalse(await self.may("thread.1"))
+        self.assertEqual(self.site.asked, [])
+
+    @coroutine
+    async def test_decisions_are_remembered_by_user_and_name(self) -> None:
+        for _ in range(3):
+            self.assertTrue(await self.may("thread.1"))
+            self.assertFalse(await self.may("presence-thread.1"))
+        self.assertEqual(self.names(), ["thread.1", "presence-thread.1"], "each name is asked about by itself")
+        self.assertTrue(await self.may("thread.1", fresh=True))
+        self.clock.advance(NO)
+        self.assertFalse(await self.may("presence-thread.1"))
+        self.assertTrue(await self.may("thread.1"))
+        self.assertEqual(len(self.site.asked), 4)
+        self.clock.advance(YES)
+        self.assertTrue(await self.may("thread.1"))
+        self.user = Identity(8, "Binh", "member", bearer=token_of(8))
+        self.assertFalse(await self.may("thread.1"))
+        self.assertEqual(len(self.site.asked), 6)
+
+    @coroutine
+    async def test_what_could_not_be_found_out_is_not_remembered(self) -> None:
+        self.site.script.append(Answer(500))
+        asked = self.policy.may_subscribe(self.user, channels.parse("thread.1"))
+        await self.assertFailure(asked, Unavailable)
+        self.assertTrue(await self.may("thread.1"))
+
+    @coroutine
+    async def test_what_is_forgotten_is_asked_again(self) -> None:
+        names = ["thread.1", "private-thread.1", "private-thread.2"]
+        forgotten = [
+            ({"resource": "thread.1"}, names[:2]),
+            ({"resource": "thread.1", "user_id": 7}, names[:2]),
+            ({"resource": "thread.1", "user_id": 8}, []),
+            ({"user_id": 7}, names),
+            ({"user_id": 8}, []),
+            ({}, names),
+        ]
+        for name in names:
+            self.assertTrue(await self.may(name))
+        for which, again in forgotten:
+            self.site.asked.clear()
+            self.policy.forget(**which)  # type: ignore[arg-type]
+            for name in names:
+                self.assertTrue(await self.may(name))
+            self.assertEqual(self.names(), again, str(which))
+
+    @coroutine
+    async def test_a_right_that_is_taken_away_while_the_site_answers(self) -> None:
+        self.site.script.append(Answer(200, b"true", stall=-1))
+        asked = self.policy.may_subscribe(self.user, channels.parse("thread.9"))
+        await until(lambda: self.site.held == 1, "the site to be asked")
+        self.policy.forget(7, "thread.9")
+        self.site.release()
+        self.assertFalse(await asked)
+        self.assertEqual(self.names(), ["thread.9", "thread.9"])
+
+
+class MockTests(TestCase):
+    @coroutine
+    async def test_everybody_is_the_configured_user_and_may_hear_everything(self) -> None:
+        backend = LaravelBackend(MockSite(42, "moderator"), JWTVerifier(JWT_SECRET, "HS256"))
+        for number in (1, 2):
+            found = await backend.resolve(token_of(number))
+            self.assertEqual((found.user_id, found.role, found.token_id), (42, "moderator", number))
+        await self.assertFailure(Deferred.fromCoroutine(backend.resolve("no token")), AuthRefused)
+        policy = LaravelPolicy(MockSite(42, "member"), Decisions(Clock().seconds))
+        user = Identity(42, "User 42", "member", bearer=token_of(1))
+        self.assertTrue(await policy.may_subscribe(user, channels.parse("admin.alerts")))
