@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt import demo
+from mechamap_rt.core.rules import RESOURCES
 from mechamap_rt.settings import Settings
 
 _log = Logger()
@@ -27,7 +28,7 @@ def announce(settings: Settings, urls: Sequence[str], say: Callable[[str], objec
     for url in urls:
         say(f"Listening on {url}")
     pages = [url for url in urls if url.startswith("http")]
-    if settings.server.demo and pages:
+    if settings.demo and pages:
         say(demo.banner(settings, pages[0], time.time()))
 
 
@@ -53,7 +54,7 @@ def features(settings: Settings) -> dict[str, Any]:
         "tls": False,
         "compression": settings.http.compression_enabled,
         "metrics": False,
-        "demo": settings.server.demo,
+        "demo": settings.demo,
     }
 
 
@@ -65,6 +66,12 @@ def cautions(settings: Settings) -> list[str]:
     lines = [f"{name} has no effect in this version" for name, given in later.items() if given]
     if settings.server.production and settings.database.embedded and settings.auth.channel_auth == "rules":
         lines.append("threads, forums, conversations and groups are decided by built-in demo rows, not by the site's")
+    known = {resource.pattern for resource in RESOURCES}
+    lines += [
+        f"{rule.pattern} in CHANNEL_RULES has no effect: the site's own rule counts"
+        for rule in settings.auth.channel_rules
+        if rule.pattern in known
+    ]
     if settings.development.disable_auth:
         lines.append("DISABLE_AUTH is on: who brings no token is let in")
     return lines

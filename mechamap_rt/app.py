@@ -177,7 +177,7 @@ class Realtime:
                 self.rights.figures,
             ).routes(),
         ]
-        if settings.server.demo:
+        if settings.demo:
             console = pages("console")
             served |= {f"/console/{name}": page for name, page in console.items()}
             served |= {"/console": console["index.html"], "/console/": console["index.html"]}

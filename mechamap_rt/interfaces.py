@@ -154,6 +154,9 @@ class IDatabase(Interface):
     def figures() -> dict[str, Any]:
         """``status``, and ``pools``: what is known of each server and of the connections to it."""
 
+    def rest() -> None:
+        """Few questions will come any more: keep no connection that nobody uses."""
+
     def resize(connections: int) -> None:
         """Have so many connections at most, to all servers together, and at least one to each."""
 

@@ -156,10 +156,10 @@ class Rights:
         self._sharing.start(SHARING, now=False)
 
     def retire(self) -> None:
-        """Another process takes over: leave the connections to the database to it, but one to each server."""
+        """Another process takes over: leave the connections to the database to it."""
         if self._sharing.running:
             self._sharing.stop()
-        self.database.resize(1)
+        self.database.rest()
 
     async def stop(self) -> None:
         if self._sharing.running:

@@ -121,10 +121,14 @@ def described(user: dict[str, Any], token_id: int | None) -> Identity:
         ident = int(ident)
     if not isinstance(ident, int) or isinstance(ident, bool) or not 1 <= ident <= MAX_ID:
         raise AuthRefused("Invalid token")
-    if user.get("status") in ("banned", "inactive") or user.get("is_active") in (False, 0):
+    inactive = user.get("is_active") in (False, 0) or user.get("banned_at") is not None
+    if inactive or user.get("status") in ("banned", "inactive"):
         raise AuthRefused("User account is not active")
     permissions = user.get("permissions")
     held = tuple(p for p in permissions if isinstance(p, str)) if isinstance(permissions, list) else ()
+    if not sanctum.RECEIVE.isdisjoint(held):
+        # the site has told the token's abilities
+        held = (sanctum.PERMISSION, *held)
     return Identity(
         user_id=ident,
         name=_text(user, "name") or f"User {ident}",

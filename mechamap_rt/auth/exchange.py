@@ -9,7 +9,7 @@ from OpenSSL import SSL
 from twisted.internet import protocol
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.interfaces import IConsumer, IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -104,8 +104,8 @@ class _Line:
         self.kept = False
         self.persistent = pool.persistent
 
-    def getConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
-        return self._pool.getConnection(key, endpoint).addCallback(self._note)
+    def getConnection(self, key: Any, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
+        return self._pool.getConnection(key, _Quiet(endpoint)).addCallback(self._note)
 
     def _note(self, connection: Any) -> Any:
         self._connection = connection
@@ -116,6 +116,18 @@ class _Line:
     def abort(self) -> None:
         """Break the connection: to end one in good order would take the other side, over TLS."""
         self._connection.transport.abortConnection()
+
+
+@implementer(IStreamClientEndpoint)
+class _Quiet:
+    """An endpoint for a factory that does not log each connection's beginning and end."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, factory: Any) -> Deferred[IProtocol]:
+        factory.noisy = False
+        return self._endpoint.connect(factory)
 
 
 @implementer(IBodyProducer)

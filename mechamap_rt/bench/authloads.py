@@ -10,7 +10,7 @@ from msgspec import structs
 
 from mechamap_rt.bench import messages, site
 from mechamap_rt.bench.job import Job, Result, Site
-from mechamap_rt.bench.measuring import Window, close, percentile, processes, result
+from mechamap_rt.bench.measuring import Window, close, processes, result
 from mechamap_rt.bench.procfs import cpu_ns
 from mechamap_rt.bench.pulse import Pulse
 from mechamap_rt.bench.subscriber import Swarm, Tally
@@ -70,7 +70,7 @@ async def arrive(job: Job) -> Result:
 
 
 async def rush(job: Job) -> Result:
-    """All clients connect at the same moment, while somebody asks whether the server lives: seconds until all are in."""
+    """All clients connect at once, while somebody asks whether the server lives: seconds until all are in."""
     tally, swarm = await _crowd(job)
     identities = swarm.identities(job.connections)
     del swarm.connect_us[:]
@@ -86,7 +86,6 @@ async def rush(job: Job) -> Result:
     figures |= {
         "cpu_us": window.server_us / job.connections,
         "late_worst": max(late) / 1000,
-        "late_p99": percentile(late, 0.99),
         "lag": _lag(job),
     }
     measured = result(job, tally, window, job.connections, tally.disconnected, swarm.connect_us.tolist())

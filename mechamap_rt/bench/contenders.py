@@ -155,14 +155,16 @@ def pinned(cpu: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(name: ServerName, arrangement: Arrangement = ALONE) -> Iterator[Server]:
+def running(name: ServerName, arrangement: Arrangement = ALONE, database: Site | None = None) -> Iterator[Server]:
     """A server, started, ready, and ended at the end.
+
+    :param database: for an arrangement that asks one.
 
     :raises BenchError: if it does not become ready.
     """
     cpu = None if arrangement.free else SERVER_CPU
     with contextlib.ExitStack() as stack:
-        asked = stack.enter_context(_mariadb(GENERATOR_CPU)) if arrangement.connections else None
+        asked = database if arrangement.connections else None
         if name in INSIDE:
             yield Server(name, 0, 0, (), 0, "", asked)
             return
@@ -207,12 +209,15 @@ def _redis(cpu: int | None) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def _mariadb(cpu: int | None) -> Iterator[Site]:
-    """A MariaDB with the site's tables, empty, and an account for the server."""
+def mariadb() -> Iterator[Site]:
+    """A MariaDB with the site's tables, empty, and an account for the server; on the load generator's core.
+
+    :raises BenchError: if it does not become ready.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="mechamap-bench-") as home:
         words = site.install(home, port)
-        with _process(words, home, {"PATH": os.defpath}, cpu) as process:
+        with _process(words, home, {"PATH": os.defpath}, GENERATOR_CPU) as process:
             found = Site(process.pid, port, site.socket_of(home))
             _await(process, Path(home) / "log", lambda: site.answers(found))
             site.create(found)

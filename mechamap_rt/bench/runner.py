@@ -1,7 +1,11 @@
-"""Runs scenarios: a fresh server and a fresh load generator for every measurement, in turns."""
+"""Runs scenarios: a fresh server and a fresh load generator for every measurement, in turns.
+
+The database that some of them ask stays for the whole scenario.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,11 +22,12 @@ from mechamap_rt.bench.contenders import (
     REPOSITORY,
     SERVER_CPU,
     Server,
+    mariadb,
     pinned,
     running,
 )
 from mechamap_rt.bench.generator import raise_descriptor_limit
-from mechamap_rt.bench.job import BenchError, Job, Result
+from mechamap_rt.bench.job import BenchError, Job, Result, Site
 from mechamap_rt.bench.shape import Contender, Scenario, Size
 
 _JOB_TIMEOUT = 120.0
@@ -118,19 +123,30 @@ def run_scenario(
     rows = [
         Row(contender=each.label, server=each.server, dialect=each.dialect, runs=[], faults=[]) for each in contenders
     ]
-    for number in range(1, repeat + 1):
-        for row, contender in zip(rows, contenders, strict=True):
-            progress(scenario, contender, number)
-            try:
-                arrangement = contender.arrangement
-                with running(contender.server, arrangement) as server:
-                    job = job_for(server, scenario, contender, size)
-                    if contender.server in INSIDE:
-                        row.runs.append(generate(job, SERVER_CPU, "inside"))
-                    else:
-                        row.runs.append(generate(job, None if arrangement.free else GENERATOR_CPU))
-            except BenchError as fault:
-                row.runs.append(None)
-                if str(fault) not in row.faults:
-                    row.faults.append(str(fault))
+    with contextlib.ExitStack() as stack:
+        database: Site | None = None
+        for number in range(1, repeat + 1):
+            for row, contender in zip(rows, contenders, strict=True):
+                progress(scenario, contender, number)
+                try:
+                    if contender.arrangement.connections and database is None:
+                        database = stack.enter_context(mariadb())
+                    row.runs.append(_measure(scenario, contender, size, database))
+                except BenchError as fault:
+                    row.runs.append(None)
+                    if str(fault) not in row.faults:
+                        row.faults.append(str(fault))
     return rows
+
+
+def _measure(scenario: Scenario, contender: Contender, size: Size, database: Site | None) -> Result:
+    """One measurement of one contender.
+
+    :raises BenchError: if it could not be made.
+    """
+    arrangement = contender.arrangement
+    with running(contender.server, arrangement, database) as server:
+        job = job_for(server, scenario, contender, size)
+        if contender.server in INSIDE:
+            return generate(job, SERVER_CPU, "inside")
+        return generate(job, None if arrangement.free else GENERATOR_CPU)

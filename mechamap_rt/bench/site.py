@@ -17,6 +17,7 @@ from typing import Any, Final
 import pymysql
 
 from mechamap_rt.bench.job import BenchError, Site
+from mechamap_rt.storage.accounts import USER_TYPE
 
 DATABASE: Final = "site"
 ACCOUNT: Final = "mechamap_rt"
@@ -33,12 +34,15 @@ _OPTIONS = (
     "--innodb-log-file-size=8M",
     "--performance-schema=OFF",
 )
+# nothing but marks in VALUES: then PyMySQL sends many rows in one statement
 _ROWS: Final = (
-    "INSERT INTO users (id, name, username, email, role) VALUES (%s, %s, %s, %s, 'member')",
-    "INSERT INTO personal_access_tokens (id, tokenable_type, tokenable_id, name, token, abilities)"
-    " VALUES (%s, 'App\\\\Models\\\\User', %s, 'bench', %s, '[\"*\"]')",
+    "INSERT INTO users (id, name, username, email) VALUES (%s, %s, %s, %s)",
+    (
+        "INSERT INTO personal_access_tokens (id, tokenable_type, tokenable_id, name, token, abilities)"
+        " VALUES (%s, %s, %s, %s, %s, %s)"
+    ),
     "INSERT INTO conversation_participants (conversation_id, user_id) VALUES (%s, %s)",
-    "INSERT INTO threads (id, forum_id, user_id) VALUES (%s, 1, %s)",
+    "INSERT INTO threads (id, forum_id, user_id) VALUES (%s, %s, %s)",
 )
 
 
@@ -120,20 +124,21 @@ def token(user: int) -> str:
 
 
 def fill(site: Site, users: int) -> None:
-    """Write the rows of the users from 1."""
+    """Write the rows of the users from 1, if they are not there yet."""
 
     def digest(user: int) -> str:
         return hashlib.sha256(_secret(user).encode()).hexdigest()
 
     connection = _connect(site)
     with connection, connection.cursor() as cursor:
-        for first in range(1, users + 1, _MANY):
+        cursor.execute("SELECT COUNT(*) FROM users")
+        for first in range(cursor.fetchall()[0][0] + 1, users + 1, _MANY):
             several = range(first, min(first + _MANY, users + 1))
             rows: tuple[list[tuple[Any, ...]], ...] = (
                 [(n, f"Người dùng {n}", f"user{n}", f"user{n}@example.com") for n in several],
-                [(n, n, digest(n)) for n in several],
+                [(n, USER_TYPE, n, "bench", digest(n), '["*"]') for n in several],
                 [(n, n) for n in several],
-                [(n, n) for n in several],
+                [(n, 1, n) for n in several],
             )
             for statement, values in zip(_ROWS, rows, strict=True):
                 cursor.executemany(statement, values)

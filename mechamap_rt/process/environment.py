@@ -18,7 +18,8 @@ def environ_for_workers(settings: Settings) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if not _is_setting(name) and name not in _OURS}
     # the worker finds what this process finds, wherever that was started from
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    return kept | environ_of(settings)
+    # what a worker is told is no default to it: whether there is a demo has been decided here
+    return kept | environ_of(settings) | {"DEMO_ENABLED": str(settings.demo).lower()}
 
 
 def _is_setting(name: str) -> bool:

@@ -12,7 +12,7 @@ from mechamap_rt.settings.roles import RANKS
 
 MAX_RULES: Final = 50
 
-_SEGMENT = r"(?:[A-Za-z0-9_=@,-]+|<id>|<rest>|<[a-z]+>)"
+_SEGMENT = r"(?:[A-Za-z0-9_@,-]+|<[a-z]+>)"
 _PATTERN = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})*")
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 _MEMBERS = re.compile(rf"({_NAME})\(\s*({_NAME})\s*,\s*({_NAME})\s*(?:,\s*({_NAME})\s*)?\)")
@@ -43,8 +43,13 @@ class ChannelRule:
 def _parse_rule(text: str) -> ChannelRule:
     pattern, equals, rule = (part.strip() for part in text.partition("="))
     kind, _, argument = (part.strip() for part in rule.partition(":"))
-    if not equals or not _PATTERN.fullmatch(pattern) or pattern.count("<rest>") + pattern.count("<id>") > 1:
+    if not equals or not _PATTERN.fullmatch(pattern):
         raise BadValue(_REASON, text)
+    variables = re.findall("<[a-z]+>", pattern)
+    if len(set(variables)) < len(variables):
+        raise BadValue("each pattern must have each <variable> once", text)
+    if pattern.startswith(("private-", "presence-")):
+        raise BadValue("each pattern must be without private- and presence-, which it stands for too", text)
     if kind in ("owner", "member") and "<id>" not in pattern:
         raise BadValue(f"each pattern with the rule {kind} must have <id>", text)
     if kind in ("everyone", "owner") and not argument:

@@ -15,6 +15,8 @@ from mechamap_rt.settings.model import Settings
 _SHORTEST = {"JWT_SECRET": 32, "LARAVEL_API_KEY": 16, "ADMIN_KEY": 16}
 """How many characters a secret must have in production."""
 
+_WORKERS = ("CLUSTER_WORKERS", "CLUSTER_WORKERS_MIN", "CLUSTER_WORKERS_MAX")
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -106,7 +108,7 @@ def _files(draft: Draft) -> Iterator[Fault]:
 def _workers(draft: Draft) -> Iterator[Fault]:
     cluster = draft.settings.cluster
     low, start, high = cluster.workers_min, cluster.workers, cluster.workers_max
-    if not draft.sound("CLUSTER_WORKERS", "CLUSTER_WORKERS_MIN", "CLUSTER_WORKERS_MAX"):
+    if not draft.sound(*_WORKERS):
         return
     if low is not None and high is not None and low > high:
         yield Fault("CLUSTER_WORKERS_MIN", f"must not be more than CLUSTER_WORKERS_MAX ({low} > {high})")
@@ -137,7 +139,8 @@ def _database(draft: Draft) -> Iterator[Fault]:
         if database.tls:
             yield from _tls(draft, "DB", database)
         needed = database.connections_needed * draft.settings.cluster.worker_range(os.cpu_count() or 1)[2]
-        if draft.sound("DB_CONNECTION_LIMIT", "CLUSTER_WORKERS", "DB_READ_HOST") and database.connection_limit < needed:
+        involved = ("DB_CONNECTION_LIMIT", "DB_READ_HOST", "DB_WRITE_HOST", *_WORKERS)
+        if draft.sound(*involved) and database.connection_limit < needed:
             yield Fault("DB_CONNECTION_LIMIT", f"must be at least {needed}: one for each server and worker")
     else:
         for name, on in (("DB_READ_HOST", database.read_host), ("DB_WRITE_HOST", database.write_host)):
@@ -164,6 +167,11 @@ def _tls(draft: Draft, prefix: str, section: Database | Redis) -> Iterator[Fault
             yield from _file(draft, switch, name, path)
         elif other and draft.sound(name):
             yield Fault(name, f"must be set: {cert} and {key} belong together")
+    if all(os.path.isfile(path) and os.access(path, os.R_OK) for path in (section.tls_cert, section.tls_key)):
+        try:
+            ssl.create_default_context().load_cert_chain(section.tls_cert, section.tls_key)
+        except (OSError, ValueError):
+            yield Fault(cert, f"must be the path of a certificate in PEM to which the key in {key} belongs")
 
 
 def _site(draft: Draft) -> Iterator[Fault]:

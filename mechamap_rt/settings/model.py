@@ -51,6 +51,11 @@ class Settings:
     generated: frozenset[str] = field(default=frozenset(), compare=False)
     sources: Mapping[str, Source] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
+    @property
+    def demo(self) -> bool:
+        """Are there a console and tokens for everybody who asks? Not for the users of a real site, unless asked for."""
+        return self.server.demo and (self.database.embedded or "DEMO_ENABLED" in self.sources)
+
 
 class Entry(NamedTuple):
     """An option and the place of its value: ``settings.<section>.<attribute>``."""

@@ -54,10 +54,17 @@ class Database:
                 try:
                     return await reader.query(statement, arguments)
                 except Unavailable:
-                    # a statement that fails while its server answers fails everywhere
-                    if reader.usable:
+                    if not self._worth_asking_another(reader):
                         raise
         return await self._writer.query(statement, arguments)
+
+    def _worth_asking_another(self, failed: Server) -> bool:
+        """A statement that fails while its server answers fails everywhere."""
+        if failed.usable:
+            return False
+        if failed.name == self._writer.name:
+            self._writer.follow(failed)
+        return True
 
     def execute(self, statement: str, arguments: Sequence[Any]) -> Deferred[int]:
         return self._writer.execute(statement, arguments)
@@ -74,6 +81,10 @@ class Database:
         self._writer.pool.resize(writing)
         for reader in readers:
             reader.pool.resize(max(1, (connections - writing) // len(readers)))
+
+    def rest(self) -> None:
+        for server in self.servers:
+            server.pool.rest()
 
     def status(self) -> str:
         """``up``, ``down``, or ``degraded`` when only some of it answers."""

@@ -133,8 +133,13 @@ class MySQL:
             timed_out = "timed out" in str(error)
             reason = "no answer in time" if timed_out else f"connection lost ({code})"
             return Fate(True, not timed_out, False, reason)
-        return Fate(code is None, False, False, f"{type(error).__name__} ({code})")
+        # what is missing or not allowed is named by its message, which has no values in it
+        named = str(error.args[1]) if code in _NAMED else type(error).__name__
+        return Fate(code is None, False, False, f"{named} ({code})")
 
+
+#: Something is not there, or not granted: a table, a column, a right.
+_NAMED: Final = frozenset((1054, 1142, 1143, 1146, 1227, 1370))
 
 _WORDS: Final = {
     1040: "too many connections",

@@ -14,6 +14,9 @@ from mechamap_rt.storage.sqlite import SQLite
 
 #: Connections of one process to one server: more answer no more queries, each of them later.
 MOST: Final = 5
+#: Connections of one process from which on writes to the server that also answers reads have their own: half of them,
+#: which is what remains while a reload has every worker twice, must be enough for both.
+APART: Final = 4
 
 
 def open_database(reactor: IReactor, settings: DatabaseSettings, connections: int) -> Database:
@@ -33,8 +36,8 @@ def open_database(reactor: IReactor, settings: DatabaseSettings, connections: in
         return Server(reactor, MySQL(*split_server(address, settings.port), account), 1, MOST, settings.timeout)
 
     writer = server(settings.writer)
-    # reads have connections of their own, also to the same server, as soon as there are two
-    readers = [] if settings.readers == (settings.writer,) and connections < 2 else map(server, settings.readers)
+    # reads have connections of their own, also to the same server, as soon as there are a few
+    readers = [] if settings.readers == (settings.writer,) and connections < APART else map(server, settings.readers)
     database = Database(writer, tuple(readers))
     database.resize(connections)
     return database

@@ -198,13 +198,15 @@ class Pool(adbapi.ConnectionPool):
         else:
             self._idle.append(connection)
         if lost:
-            self._forget_idle()
+            self._keep(0)
 
-    def _forget_idle(self) -> None:
-        while self._idle:
+    def _keep(self, most: int) -> None:
+        """Close the oldest of the idle connections, but for ``most``."""
+        while len(self._idle) > max(most, 0):
             try:
-                self._driver.close(self._idle.pop())
+                self._driver.close(self._idle.popleft())
             except IndexError:
+                # a thread has taken it meanwhile
                 return
 
     # looking after them
@@ -231,7 +233,7 @@ class Pool(adbapi.ConnectionPool):
         for job in waiting:
             job.done.errback(Unavailable(reason))
         self._drop_all()
-        self._forget_idle()
+        self._keep(0)
 
     def _drop_all(self) -> None:
         for job in tuple(self._busy):
@@ -249,9 +251,13 @@ class Pool(adbapi.ConnectionPool):
         if size == self.size:
             return
         self.size = self._allowed = size
-        while self._idle and len(self._idle) + len(self._busy) > self.size:
-            self._driver.close(self._idle.popleft())
+        self._keep(self.size - len(self._busy))
         self._pump()
+
+    def rest(self) -> None:
+        """Need one connection at most, and keep none that nobody uses."""
+        self.resize(1)
+        self._keep(0)
 
     def shut(self) -> Deferred[None]:
         """Close every connection; running tasks are cut."""
@@ -273,7 +279,7 @@ class Pool(adbapi.ConnectionPool):
 
     def _closed_down(self, result: None, cutting: LoopingCall) -> None:
         cutting.stop()
-        self._forget_idle()
+        self._keep(0)
         return result
 
     def figures(self) -> dict[str, float]:

@@ -27,6 +27,10 @@ T = TypeVar("T")
 TICK: Final = 0.2
 #: Seconds after which a server that owes an answer and gives none counts as away.
 SILENCE: Final = 3.0
+#: Why a server is away that has said nothing.
+SILENT: Final = "it does not answer"
+#: Seconds that it may owe one longer than a statement may take.
+PATIENCE: Final = 0.5
 #: Seconds after which a server of which nobody wants anything is asked whether it is there.
 QUIET: Final = 5.0
 #: Seconds between two probes of a server that is away: they grow from the first to the second.
@@ -57,7 +61,9 @@ class Server:
         self.pool = Pool(reactor, driver, size, most, timeout, self._observe)
         self.state = State.UNKNOWN
         self.reason = ""
-        self._silence = min(SILENCE, timeout)
+        self._timeout = timeout
+        # a server that is there ends a statement after the timeout, and says so
+        self._silence = min(SILENCE, timeout + PATIENCE)
         self._answered_at = reactor.seconds()
         self._probing = False
         self._next_probe = 0.0
@@ -80,7 +86,12 @@ class Server:
 
     @property
     def usable(self) -> bool:
-        return self.state is not State.DOWN
+        """Is there no reason to ask another server?"""
+        return self.state is not State.DOWN and not self._owes(self._timeout)
+
+    def _owes(self, seconds: float) -> bool:
+        """Has it been asked so long ago, and answered nobody since?"""
+        return self.pool.stalled(seconds) and self._reactor.seconds() - self._answered_at > seconds
 
     def query(self, statement: str, arguments: Sequence[Any]) -> Deferred[list[tuple[Any, ...]]]:
         """The rows of one ``SELECT``."""
@@ -104,9 +115,9 @@ class Server:
                 self._complain(fate.reason)
         elif fate.down:
             self._gone(fate.reason)
-        elif took >= self._silence * 0.9 and self._reactor.seconds() - self._answered_at >= took:
+        elif took > self._timeout and self._reactor.seconds() - self._answered_at >= took:
             # the client has waited as long as it may, and nobody else got an answer meanwhile
-            self._gone("it does not answer")
+            self._gone(SILENT)
         else:
             self._complain(fate.reason)
 
@@ -128,6 +139,12 @@ class Server:
             self._next_probe = self._reactor.seconds() + self._wait
             self.pool.give_up(reason)
 
+    def follow(self, other: Server) -> None:
+        """``other`` is the same server over connections of its own: if it says nothing there, nobody tries here."""
+        silent = other.state is State.DOWN and other.reason == SILENT
+        if silent and self.state is not State.DOWN and self._reactor.seconds() - self._answered_at > self._timeout:
+            self._gone(SILENT)
+
     def _complain(self, reason: str) -> None:
         """A statement has failed that others may not have; the log hears of each kind once a minute."""
         now = self._reactor.seconds()
@@ -144,8 +161,8 @@ class Server:
                     self.pool.give_up(self.reason)
             elif now >= self._next_probe:
                 Deferred.fromCoroutine(self._probe())
-        elif self.pool.stalled(self._silence) and now - self._answered_at > self._silence:
-            self._gone("it does not answer")
+        elif self._owes(self._silence):
+            self._gone(SILENT)
         elif now - self._answered_at > QUIET and not self._probing:
             Deferred.fromCoroutine(self._probe())
 

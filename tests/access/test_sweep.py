@@ -230,8 +230,10 @@ def test_nobody_loses_anything_while_the_database_is_away(start_server: StartSer
         until(lambda: "is away" in server.output(), server.output)
         with NativeClient.open(server.ws_url, header=f"1|{'a' * 48}") as stranger:
             assert stranger.next()["error"] == "Authentication failed: Temporarily unavailable"
-        with signed_in(server, token):
-            "who is known comes in"
+        answer = server.post("/api/test-auth", {}, key=False, Authorization=f"Bearer 1|{'b' * 48}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        # who is known comes in
+        signed_in(server, token).connection.close()
         # two looks and more
         end = time.monotonic() + 2.2
         while time.monotonic() < end:

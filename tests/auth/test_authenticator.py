@@ -17,7 +17,7 @@ from mechamap_rt.auth.cache import MAX_REFUSED, REFUSED_LIFE, TokenCache
 from mechamap_rt.auth.jwt import JWTVerifier, mint
 from mechamap_rt.auth.usage import BATCH, INTERVAL, Usage
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.errors import AuthRefused
+from mechamap_rt.errors import AuthRefused, Unavailable
 from mechamap_rt.interfaces import IAccounts, IAuthenticator
 from mechamap_rt.storage.accounts import Accounts
 from tests.auth.people import Watched, number, opened, person, turn
@@ -92,7 +92,7 @@ class FlightTests(Case):
 
     @asynchronous
     async def test_different_tokens_share_queries_and_are_not_confused(self) -> None:
-        users = [person(self.mariadb) for _ in range(25)]
+        users = [person(self.mariadb) for _ in range(15)]
         tokens = [self.mariadb.token(user) for user in users]
         asked = [self.authenticator.authenticate(token) for token in tokens]
         assert [(await each).user_id for each in asked] == users
@@ -140,6 +140,20 @@ class FlightTests(Case):
         assert (await answer).name.startswith("Người dùng")
         assert self.database.asked == 3, "not asked for ever"
         assert len(self.cache) == 0, "and what may be old is not remembered"
+
+    @asynchronous
+    async def test_a_database_that_is_away_refuses_nobody(self) -> None:
+        known, other = (self.mariadb.token(person(self.mariadb)) for _ in range(2))
+        await self.who(known)
+        await self.database.stop()
+        asked = [self.authenticator.authenticate(other) for _ in range(3)]
+        for each in asked:
+            with pytest.raises(Unavailable):
+                await each
+        assert await self.who(known), "who is known comes in"
+        with pytest.raises(Unavailable):
+            await self.authenticator.authenticate(other)
+        assert self.cache._refused == {}, "nothing was found out"
 
     @asynchronous
     async def test_one_that_goes_away_takes_nobody_with_it(self) -> None:

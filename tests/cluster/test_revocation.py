@@ -111,7 +111,7 @@ def devices(site: Server, connect_node: ConnectNode) -> Iterator[Callable[..., D
 
 
 def everywhere(site: Server, token: str) -> list[dict[str, Any]]:
-    """What each worker says to a token: asked until all of them have answered, the refusals without their names."""
+    """What the workers say to a token, asked more often than there are workers."""
     answers = []
     for _ in range(12):
         with NativeClient.open(site.ws_url, header=token) as client:

@@ -43,7 +43,7 @@ class StorageCase(TestCase):
 
 
 class MariaDBCase(StorageCase):
-    """With the MariaDB of all tests (``self.shared``), one to break and mend (``self.spare``), others (``self.new()``)."""
+    """With the MariaDB of all tests (``shared``), one to break and mend (``spare``), and others (``new()``)."""
 
     @pytest.fixture(autouse=True)
     def _servers(self, mariadb: MariaDB, spare: MariaDB, new_mariadb: NewMariaDB, tmp_path: Path) -> None:

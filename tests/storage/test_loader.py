@@ -40,7 +40,7 @@ class LoaderTests(TestCase):
             self._answer()
         assert [self.successResultOf(load) for load in loads] == [f"v{n}" if n % 2 == 0 else None for n in range(1000)]
         assert len(self.asked) == 2 + -(-998 // BATCH)
-        assert sorted(sum(self.asked, [])) == list(range(1000))
+        assert sorted(key for keys in self.asked for key in keys) == list(range(1000))
 
     def test_the_same_key_is_asked_once_and_answers_all(self) -> None:
         first = [self.loader.load(1), self.loader.load(3)]

@@ -79,7 +79,7 @@ class ConnectionsTests(MariaDBCase):
 
     @coroutine
     async def test_the_queue_is_bounded_and_refuses_at_once(self) -> None:
-        database = await self.open(self.shared, connections=2)
+        database = await self.open(self.shared, connections=1)
         busy = sleep(database, 0.5)
         await until(lambda: pool(database)["inUse"] == 1)
         waiting = [database.query("SELECT 1", ()) for _ in range(MAX_WAITING)]
@@ -106,11 +106,11 @@ class ConnectionsTests(MariaDBCase):
         database = await self.open(self.shared, timeout=0.5)
         began = reactor.seconds()
         waiting = sleep(database, 10)
-        await until(lambda: any("SLEEP" in one for one in running(self.shared)))
+        await until(lambda: any("SLEEP(10)" in one for one in running(self.shared)))
         [(ok, _)] = await waiting
         assert not ok
         assert reactor.seconds() - began < 1.0
-        await until(lambda: not any("SLEEP" in one for one in running(self.shared)), limit=0.5)
+        await until(lambda: not any("SLEEP(10)" in one for one in running(self.shared)), limit=0.5)
         await until(lambda: database.status() == "up")
 
     @coroutine
@@ -175,34 +175,54 @@ class BrokenTests(MariaDBCase):
         assert "connection lost" in str(failure.value)
         assert database.status() == "up"
 
+    def fill(self, server: MariaDB, left: int) -> None:
+        """Let root take all connections that the server has, but some."""
+        server.sql("SET GLOBAL max_connections = 10")
+        self.addCleanup(server.sql, "SET GLOBAL max_connections = DEFAULT")
+        for _ in range(10 - left):
+            self.addCleanup(server.connect().close)
+
     @coroutine
     async def test_a_full_server_is_shared_by_the_connections_there_are(self) -> None:
-        server = self.new("--max-connections=3")
-        database = await self.open(server, connections=5)
-        # whoever is root may come in beside the three
+        server = self.spare
+        await until(lambda: server.connections() == [])
+        self.fill(server, 3)
+        before = server.count("Connections")
+        database = await self.open(server, connections=6)
+        most = 0
         began, used = reactor.seconds(), resource.getrusage(resource.RUSAGE_SELF)
         results = await DeferredList([database.query(SLEEP, [0.05]) for _ in range(20)], consumeErrors=True)
         assert all(ok for ok, _ in results), [str(found.value) for ok, found in results if not ok]
-        assert reactor.seconds() - began < 2
-        assert pool(database)["failures"] == 0
         assert database.status() == "up"
         # those that are killed now are replaced, as many as the server gives
-        kill(server)
-        results = await DeferredList([database.query(SLEEP, [0.05]) for _ in range(20)], consumeErrors=True)
-        assert all(ok for ok, _ in results), [str(found.value) for ok, found in results if not ok]
+        for _ in range(3):
+            waiting = DeferredList([database.query(SLEEP, [0.05]) for _ in range(20)], consumeErrors=True)
+            await until(lambda: len(running(server)) == 2)
+            most = max(most, kill(server))
+            results = await waiting
+            assert all(ok for ok, _ in results), [str(found.value) for ok, found in results if not ok]
+        assert reactor.seconds() - began < 6
+        assert pool(database)["failures"] == 0
         now = resource.getrusage(resource.RUSAGE_SELF)
         cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-        print(f"{cpu:.2f} s of CPU, {server.count('Connection_errors_max_connections')} connections refused")
-        assert server.count("Connection_errors_max_connections") < 50
+        # those of the test itself among them, which looks for what runs
+        attempts = server.count("Connections") - before
+        print(f"{cpu:.2f} s of CPU, {attempts} connections asked for")
+        assert most <= 3
+        assert attempts < 200
 
     @coroutine
     async def test_being_asked_for_more_than_can_be_does_not_end_modesty(self) -> None:
-        server = self.new("--max-connections=3")
+        server = self.spare
+        await until(lambda: server.connections() == [])
+        self.fill(server, 3)
+        before = server.count("Connections")
         database = await self.open(server, connections=20)
         for _ in range(5):
             await sleep(database, 0.02, 10)
             database.resize(20)
-        assert server.count("Connection_errors_max_connections") <= 4
+        # two for the test's own looks, three that are had; the rest was refused
+        assert 5 < server.count("Connections") - before <= 10
 
 
 class AwayTests(MariaDBCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
@@ -20,9 +21,13 @@ GRANT: Final = "GRANT SELECT ON site.whoami TO mechamap_rt"
 
 
 class ReplicaTests(MariaDBCase):
+    @pytest.fixture(autouse=True)
+    def _another(self, another: MariaDB) -> None:
+        self.another = another
+
     async def replicated(self, **more: Any) -> tuple[Database, MariaDB, MariaDB, MariaDB]:
         """A writer, and two servers that answer reads and know who they are."""
-        writer, first, second = self.shared, self.spare, self.new()
+        writer, first, second = self.shared, self.spare, self.another
         for number, server in enumerate((writer, first, second)):
             server.sql("CREATE TABLE IF NOT EXISTS whoami (number INT)")
             self.addCleanup(self.forget, server)
