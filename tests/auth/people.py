@@ -94,6 +94,9 @@ class Watched:
     def figures(self) -> dict[str, Any]:
         return self._database.figures()
 
+    def rest(self) -> None:
+        self._database.rest()
+
     def resize(self, connections: int) -> None:
         self._database.resize(connections)
 

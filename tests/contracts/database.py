@@ -121,8 +121,8 @@ class DatabaseContract:
         for _ in range(2):
             reasons = [
                 await self.refused(database.query("SELECT FROM x WHERE y = %s", [SECRET])),
-                await self.refused(database.query(f"SELECT * FROM `{SECRET}` WHERE y = %s", [SECRET])),
-                await self.refused(database.query(f"SELECT `{SECRET}` FROM users", [])),
+                await self.refused(database.query("SELECT * FROM nothing WHERE y = %s", [SECRET])),
+                await self.refused(database.query("SELECT nothing FROM users WHERE name = %s", [SECRET])),
                 await self.refused(database.execute("UPDATE users SET nothing = %s", [SECRET])),
                 await self.refused(database.query("SELECT %s, %s", [SECRET])),
                 await self.refused(database.query("SELECT %s", ["\ud800" + SECRET])),
