@@ -17,9 +17,15 @@ from mechamap_rt import demo
 from mechamap_rt.announcement import features
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
+from mechamap_rt.commands.debug import Debugging
 from mechamap_rt.commands.dispatch import Dispatcher
+from mechamap_rt.commands.groups import GroupCommands
+from mechamap_rt.commands.notifications import NotificationCommands
+from mechamap_rt.commands.presence import PresenceCommands
 from mechamap_rt.commands.table import ClientCommands
 from mechamap_rt.commands.typing import Typing
+from mechamap_rt.core.batches import Batches
+from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
@@ -27,6 +33,7 @@ from mechamap_rt.http.information import Information
 from mechamap_rt.http.keys import Keys
 from mechamap_rt.http.pages import pages
 from mechamap_rt.http.polling import PollingResource
+from mechamap_rt.http.presence import Attendance
 from mechamap_rt.http.publishing import Publishing
 from mechamap_rt.http.replies import Reply
 from mechamap_rt.http.request import RealtimeRequest
@@ -34,7 +41,9 @@ from mechamap_rt.http.revoking import Revoking
 from mechamap_rt.http.routing import Route, Router
 from mechamap_rt.http.tree import Tree, make_site
 from mechamap_rt.interfaces import IReactor
+from mechamap_rt.notifications.inbox import Inbox
 from mechamap_rt.place import HOST_LENGTH, Place, process_name
+from mechamap_rt.presence.presence import Presence
 from mechamap_rt.rights import Rights
 from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
@@ -73,8 +82,12 @@ class Realtime:
         self.turn = Turn(reactor, settings.limits.outbox_soft_limit, hard)
         self.wheel = Wheel(reactor)
         self.node = Node(place.bus, place.name)
+        self.batches = self.node.batches = Batches(self.wheel, self.node.hub.deliver, settings.limits.outbox_soft_limit)
         self.census = Census(self.node)
         self.rights = Rights(reactor, settings, place)
+        self.presence = Presence(self.node, self.wheel)
+        rights = self.rights
+        self.inbox = Inbox(reactor, self.node, rights.notifications, rights.pace, self.wheel, time.time)
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
         self.port = self._port()
         self._collector = Collector(reactor, settings.cluster.gc_interval)
@@ -127,28 +140,72 @@ class Realtime:
         store = self._place.store
         rights = self.rights
         subscriptions, self.revocation = rights.watch(
-            self.node, typing.stop, lambda connection: lobby.extend(connection)
+            self.node,
+            before=lambda connection, resource: self._before_end(typing, connection, resource),
+            changed=self.presence.review,
+            extend=lambda connection: lobby.extend(connection),
         )
         commands = ClientCommands(
             node=self.node,
             policy=rights.policy,
             authenticator=rights.authenticator,
             typing=typing,
+            presence=self.presence,
             subscriptions=subscriptions,
             store=store,
             clock=time.time,
             extend=lambda connection: lobby.extend(connection),
         )
+        debugging = Debugging(
+            self.node, self.census, self.wheel, lambda: lobby.dispatcher.requests, self.turn.stats, time.time
+        )
+        table = {
+            **commands.table(),
+            **PresenceCommands(self.presence, time.time).table(),
+            **GroupCommands(
+                commands,
+                node=self.node,
+                policy=rights.policy,
+                site=rights.rows,
+                presence=self.presence,
+                typing=typing,
+                clock=time.time,
+            ).table(),
+            **debugging.table(),
+            **NotificationCommands(self.inbox.marks, time.time).table(),
+        }
         lobby = Lobby(
             node=self.node,
-            dispatcher=Dispatcher(commands.table(), store, time.time),
+            dispatcher=Dispatcher(table, store, time.time),
             authenticator=rights.authenticator,
             store=store,
             typing=typing,
+            presence=self.presence,
             wheel=self.wheel,
             clock=time.time,
+            came=self._came,
+            left=self._left,
         )
         return lobby
+
+    def _came(self, connection: Connection) -> None:
+        self._seen(connection)
+        self.inbox.welcome(connection)
+
+    def _left(self, connection: Connection) -> None:
+        self._seen(connection)
+        self.inbox.forget(connection)
+
+    def _seen(self, connection: Connection) -> None:
+        """Somebody has come or gone, whom the site may know about."""
+        last_seen = self.rights.last_seen
+        if last_seen is not None and not connection.identity.invisible:
+            last_seen.note(connection.identity.user_id)
+
+    def _before_end(self, typing: Typing, connection: Connection, resource: str) -> None:
+        """A subscription is about to be ended."""
+        typing.stop(connection, resource)
+        self.presence.exit(connection, resource)
 
     def _tree(self) -> Tree:
         settings = self._settings
@@ -165,6 +222,7 @@ class Realtime:
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
         routes = [
             *Publishing(self.node, keys, time.time).routes(),
+            *Attendance(self.presence, keys, time.time).routes(),
             *Revoking(self.revocation, self.rights.authenticator, keys, time.time).routes(),
             *Information(
                 self.node,
@@ -192,6 +250,8 @@ class Realtime:
         """Be ready to take clients."""
         await self.rights.start()
         await self.node.start()
+        self.presence.start()
+        self.inbox.start()
         self._collector.start()
 
     def accept(self) -> None:
@@ -227,7 +287,7 @@ class Realtime:
         self.lobby.closing = True
         self.rights.retire()
         self.site.hurry_forwarded()
-        drain = Drain(self._reactor, self.gate, self.engine, arrived)
+        drain = Drain(self._reactor, self.gate, self.engine, arrived, self.batches.flush)
         await drain.run(seconds)
         # a connection that has a request in this time learns that it is its last; the silent ones are closed
         while self.site.channels and self._reactor.seconds() < until:
@@ -252,6 +312,7 @@ class Realtime:
         """Let nobody in, let every client go so that it comes back by itself, then close what is behind."""
         deadline = self._reactor.seconds() + STOP_TIMEOUT
         self.router.draining = self.gate.draining = self.engine.draining = self.lobby.closing = True
+        self.batches.close()
         self.engine.dismiss_all(Disconnect.RESTART)
         self.gate.dismiss_all(Disconnect.RESTART)
         self.turn.flush()
@@ -268,6 +329,8 @@ class Realtime:
         self._collector.stop()
         if self._place.share is not None:
             self._place.share.stop()
+        # the user's other devices shall hear of it, and the bus still carries
+        await self.inbox.stop()
         self.wheel.stop()
         await self.node.stop()
         await self.rights.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -31,6 +31,9 @@ class IReceiver(Interface):
 
     def on_state(degraded: bool) -> None:
         """The bus does not reach every process any more, or does again."""
+
+    def on_gone(process: str, silent: float) -> None:
+        """Another process has ended, or has not been heard of for ``silent`` seconds; nothing it had is there."""
 
 
 class IBus(Interface):
@@ -176,6 +179,35 @@ class IAccounts(Interface):
     def used(token_ids: Sequence[int], moment: float) -> Deferred[int]:
         """These tokens have been used, lately at ``moment`` (seconds since the epoch)."""
 
+    def seen(moments: Mapping[int, float]) -> Deferred[int]:
+        """These users have been seen, each lately at a moment (seconds since the epoch); it never goes back."""
+
+
+class INotifications(Interface):
+    """The site's notifications. Fails with :class:`~mechamap_rt.errors.Unavailable`.
+
+    One that is archived or has expired is not unread, whether it was read or not. A pair is the id of a notification,
+    and the id of a user who is said to own it.
+    """
+
+    def belonging(pairs: Iterable[tuple[int, int]]) -> Deferred[dict[tuple[int, int], bool]]:
+        """Those of the pairs that belong together: is the notification unread? One query."""
+
+    def read(moments: Mapping[tuple[int, int], float]) -> Deferred[int]:
+        """These have been read by their owners, each at a moment (seconds since the epoch); what is unread changes."""
+
+    def outstanding(users: Mapping[int, float | None]) -> Deferred[dict[int, Any]]:
+        """The :class:`~mechamap_rt.storage.notifications.Outstanding` of each user who has any; one query.
+
+        :param users: the moment (seconds since the epoch) up to which notifications count, or ``None`` for all.
+        """
+
+    def read_all(users: Mapping[int, Any]) -> Deferred[int]:
+        """These users have read all, as the :class:`~mechamap_rt.storage.notifications.Reading` of each says."""
+
+    def unread(user_id: int) -> Deferred[int]:
+        """How many unread ones the user has; those asked about at the same moment are one query."""
+
 
 class ISite(Interface):
     """Answers questions about the site's rows, one query each. Fails with :class:`~mechamap_rt.errors.Unavailable`."""
@@ -185,6 +217,9 @@ class ISite(Interface):
 
     def forum(forum_id: int) -> Deferred[Any]:
         """The :class:`~mechamap_rt.storage.site.Forum`, or ``None``."""
+
+    def group(group_id: int) -> Deferred[list[int]]:
+        """The ids of the active members of a group; of at most 50,000."""
 
     def member(table: str, columns: tuple[str, str], active: str, pair: tuple[int, int]) -> Deferred[bool]:
         """Is there a row of ``table`` whose two ``columns`` (of what, which user) are ``pair``?

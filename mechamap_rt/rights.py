@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from mechamap_rt.access.revocation import Revocation
@@ -20,16 +21,18 @@ from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.auth.jwt import JWTVerifier
 from mechamap_rt.auth.mock import MockSite
 from mechamap_rt.auth.policy import Policy
-from mechamap_rt.auth.usage import Usage
+from mechamap_rt.auth.usage import LastSeen, Usage
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.rules import Members, Resource, Rule, RuleTable
+from mechamap_rt.core.writing import Pace
 from mechamap_rt.interfaces import IAuthenticator, IPolicy, IReactor
 from mechamap_rt.place import Place
 from mechamap_rt.settings import Settings
 from mechamap_rt.settings.channelrules import ChannelRule
 from mechamap_rt.settings.roles import RANKS
 from mechamap_rt.storage.accounts import Accounts
+from mechamap_rt.storage.notifications import Notifications
 from mechamap_rt.storage.opening import open_database
 from mechamap_rt.storage.site import Site
 
@@ -44,6 +47,10 @@ class Rights:
     """What one process needs to know who people are.
 
     :ivar database: the site's, or the embedded one.
+    :ivar pace: of all that is written to it.
+    :ivar rows: the site's, as far as permissions and groups need them.
+    :ivar last_seen: takes the users who come and go; ``None`` where the site says who they are.
+    :ivar notifications: the site's; ``None`` where there is no database that has them.
     """
 
     authenticator: IAuthenticator
@@ -54,9 +61,16 @@ class Rights:
         self._settings = settings
         self._place = place
         self.database = open_database(reactor, settings.database, self._connections())
-        self._accounts = Accounts(self.database, ZoneInfo(settings.database.timezone))
+        zone = ZoneInfo(settings.database.timezone)
+        self._accounts = Accounts(self.database, zone)
+        self.pace = Pace(reactor)
+        self.rows = Site(self.database)
         self.usage: Usage | None = None
+        self.last_seen: LastSeen | None = None
         self._by_site = asks_site(settings)
+        self.notifications: Notifications | None = None
+        if not self._by_site and (settings.demo or not settings.database.embedded):
+            self.notifications = Notifications(self.database, time.time, zone)
         self._decided_by_site = settings.auth.channel_auth == "laravel"
         self.site: LaravelSite | MockSite | None = None
         if self._by_site or self._decided_by_site:
@@ -97,7 +111,8 @@ class Rights:
             backend = LaravelBackend(self.site, verifier)
         else:
             backend = DatabaseBackend(self._accounts, verifier, strict=self.strict)
-            self.usage = Usage(self._reactor, self._accounts, time.time)
+            self.usage = Usage(self._reactor, self._accounts, time.time, self.pace)
+            self.last_seen = LastSeen(self._reactor, self._accounts, time.time, self.pace)
         cache = TokenCache(settings.auth.cache_ttl, settings.auth.cache_size, time.time)
         used = None if self.usage is None else self.usage.note
         authenticator = Authenticator(backend, cache, time.time, used, keep=self._decided_by_site)
@@ -115,7 +130,7 @@ class Rights:
 
             return LaravelPolicy(self.site, decisions)
         table = RuleTable([resource_of(rule) for rule in self._settings.auth.channel_rules])
-        return Policy(Site(self.database), table, decisions)
+        return Policy(self.rows, table, decisions)
 
     @property
     def strict(self) -> bool:
@@ -125,11 +140,17 @@ class Rights:
     def watch(
         self,
         node: Node,
-        stop_typing: Callable[[Connection, str], object],
+        before: Callable[[Connection, str], object],
+        changed: Callable[[Connection], object],
         extend: Callable[[Connection], object],
     ) -> tuple[Subscriptions, Revocation]:
-        """Have rights that end while people are connected end their connections and subscriptions."""
-        subscriptions = Subscriptions(node, self.policy, stop_typing, time.time)
+        """Have rights that end while people are connected end their connections and subscriptions.
+
+        :param before: called with the connection and the resource before a subscription ends.
+        :param changed: called with a connection whose user's rights have changed.
+        :param extend: called with a connection whose token lasts longer now.
+        """
+        subscriptions = Subscriptions(node, self.policy, before, changed, time.time)
         revocation = Revocation(node, self.authenticator, self.policy, subscriptions)
         self.sweep = Sweep(
             self._reactor,
@@ -149,8 +170,9 @@ class Rights:
 
     async def start(self) -> None:
         await self.database.start()
-        if self.usage is not None:
-            self.usage.start()
+        for written in (self.usage, self.last_seen):
+            if written is not None:
+                written.start()
         if self.sweep is not None:
             self.sweep.start()
         self._sharing.start(SHARING, now=False)
@@ -166,8 +188,9 @@ class Rights:
             self._sharing.stop()
         if self.sweep is not None:
             self.sweep.stop()
-        if self.usage is not None:
-            await self.usage.stop()
+        writing = [Deferred.fromCoroutine(one.stop()) for one in (self.usage, self.last_seen) if one is not None]
+        for one in writing:
+            await one
         if self.site is not None:
             await self.site.close()
         await self.database.stop()

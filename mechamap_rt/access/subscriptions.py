@@ -21,7 +21,8 @@ BATCH: Final = 200
 class Subscriptions:
     """Ends what must not go on.
 
-    :param stop_typing: called with the connection and the resource.
+    :param before: called with the connection and the resource before a subscription ends.
+    :param changed: called with a connection whose user's rights have changed.
     :param clock: seconds since the epoch.
     """
 
@@ -29,12 +30,14 @@ class Subscriptions:
         self,
         node: Node,
         policy: IPolicy,
-        stop_typing: Callable[[Connection, str], object],
+        before: Callable[[Connection, str], object],
+        changed: Callable[[Connection], object],
         clock: Callable[[], float],
     ) -> None:
         self._node = node
         self._policy = policy
-        self._stop_typing = stop_typing
+        self._before = before
+        self._changed = changed
         self._clock = clock
         #: Subscriptions that were ended, since the start.
         self.ended = 0
@@ -44,7 +47,7 @@ class Subscriptions:
         names = connection.subscriptions.get(resource)
         if names is None:
             return
-        self._stop_typing(connection, resource)
+        self._before(connection, resource)
         self._node.drop(connection, resource)
         self.ended += 1
         now = json.timestamp(self._clock())
@@ -53,6 +56,7 @@ class Subscriptions:
 
     async def review(self, connection: Connection) -> None:
         """The user's rights have changed: end the subscriptions that they no longer cover."""
+        self._changed(connection)
         await self._look((connection, names[0]) for names in tuple(connection.subscriptions.values()))
 
     async def sweep(self, connections: Iterable[Connection]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import jwt
 
-from mechamap_rt.core.identity import MAX_ID, Identity
+from mechamap_rt.core.identity import INVISIBLE, MAX_ID, Identity
 from mechamap_rt.errors import AuthRefused
 
 #: A longer token is not looked at.
@@ -68,6 +68,8 @@ def _identity(claims: dict[str, Any]) -> Identity:
     user_id = _user_id(claims)
     permissions = claims.get("permissions")
     held = tuple(p for p in permissions if isinstance(p, str)) if isinstance(permissions, list) else ()
+    if claims.get("invisible") is True:
+        held = (*held, INVISIBLE)
     return Identity(
         user_id=user_id,
         name=_text(claims, "name") or f"User {user_id}",

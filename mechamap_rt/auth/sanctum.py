@@ -7,7 +7,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Final, NamedTuple
 
-from mechamap_rt.core.identity import MAX_ID
+from mechamap_rt.core.identity import INVISIBLE, MAX_ID
 
 #: Abilities that let a token receive what is published.
 RECEIVE: Final = frozenset(("*", "websocket:receive-notifications"))
@@ -50,4 +50,6 @@ def permissions(abilities: tuple[str, ...], held: tuple[str, ...], connect: froz
     :param connect: permissions that only the token can give.
     """
     rest = tuple(permission for permission in held if permission not in connect)
+    if INVISIBLE in abilities:
+        rest = (*rest, INVISIBLE)
     return rest if RECEIVE.isdisjoint(abilities) else (PERMISSION, *rest)

@@ -1,25 +1,18 @@
-"""When tokens were last used, written in batches."""
+"""When tokens were last used, and when users were last seen: written in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
-from mechamap_rt.errors import Unavailable
+from mechamap_rt.core.writing import Pace, WriteBehind
 from mechamap_rt.interfaces import IAccounts
 
-_log = Logger()
-
-#: Seconds between two batches, and tokens of one statement.
+#: Seconds until what was noted is written, and how many of one statement.
 INTERVAL: Final = 10.0
 BATCH: Final = 500
-#: Tokens that wait to be written; beyond it the oldest are forgotten, and seem to have been used earlier.
-MAX_WAITING: Final = 50_000
 
 
 class Usage:
@@ -28,55 +21,75 @@ class Usage:
     What cannot be written now is written later, with the time of then.
 
     :param clock: seconds since the epoch.
+    :param pace: of all that this process writes.
     """
 
-    def __init__(self, reactor: IReactorTime, accounts: IAccounts, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, accounts: IAccounts, clock: Callable[[], float], pace: Pace | None = None
+    ) -> None:
         self._accounts = accounts
         self._clock = clock
-        self._waiting: dict[int, None] = {}
-        self._writing: Deferred[None] | None = None
-        self._timer = LoopingCall(self._write_in_turn)
-        self._timer.clock = reactor
-        #: Since the start: written, and forgotten because too many waited.
-        self.written = self.forgotten = 0
+        self._pace = pace or Pace(reactor)
+        self._behind: WriteBehind[int, None] = WriteBehind(
+            reactor, self._write, "Uses of tokens", interval=INTERVAL, batch=BATCH
+        )
 
     def note(self, token_id: int) -> None:
         """This token has been used."""
-        if token_id not in self._waiting and len(self._waiting) >= MAX_WAITING:
-            del self._waiting[next(iter(self._waiting))]
-            self.forgotten += 1
-        self._waiting[token_id] = None
+        self._behind.note(token_id, None)
+
+    @property
+    def written(self) -> int:
+        """Since the start."""
+        return self._behind.written
 
     def start(self) -> None:
-        self._timer.start(INTERVAL, now=False).addErrback(lambda reason: _log.failure("Usage is not written", reason))
+        self._behind.start()
 
     async def stop(self) -> None:
         """Write what is left, if the database takes it."""
-        if self._timer.running:
-            self._timer.stop()
-        if self._writing is not None:
-            await self._writing
-        await self._write()
+        self._pace.hurry()
+        await self._behind.stop()
 
-    def _write_in_turn(self) -> None:
-        if self._writing is None and self._waiting:
-            self._writing = Deferred.fromCoroutine(self._write())
-            self._writing.addErrback(lambda reason: _log.failure("Usage could not be written", reason))
-            self._writing.addBoth(self._written)
+    async def _write(self, batch: dict[int, None]) -> None:
+        await self._pace.turn()
+        await self._accounts.used(list(batch), self._clock())
 
-    def _written(self, _: object) -> None:
-        self._writing = None
 
-    async def _write(self) -> None:
-        while self._waiting:
-            batch = [ident for ident, _ in zip(self._waiting, range(BATCH), strict=False)]
-            for ident in batch:
-                del self._waiting[ident]
-            try:
-                await self._accounts.used(batch, self._clock())
-            except Unavailable:
-                # those noted meanwhile stay where they are, the others wait again
-                for ident in batch:
-                    self.note(ident)
-                return
-            self.written += len(batch)
+class LastSeen:
+    """Gathers the users who have come or gone, and writes their ``last_seen_at``, which never goes back.
+
+    :param clock: seconds since the epoch.
+    :param pace: of all that this process writes.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, accounts: IAccounts, clock: Callable[[], float], pace: Pace | None = None
+    ) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._pace = pace or Pace(reactor)
+        self._behind: WriteBehind[int, float] = WriteBehind(
+            reactor, self._write, "Times users were seen", merge=max, interval=INTERVAL, batch=BATCH
+        )
+
+    def note(self, user_id: int) -> None:
+        """This user has been seen, now."""
+        self._behind.note(user_id, self._clock())
+
+    @property
+    def written(self) -> int:
+        """Since the start."""
+        return self._behind.written
+
+    def start(self) -> None:
+        self._behind.start()
+
+    async def stop(self) -> None:
+        """Write what is left, if the database takes it."""
+        self._pace.hurry()
+        await self._behind.stop()
+
+    async def _write(self, batch: dict[int, float]) -> None:
+        await self._pace.turn()
+        await self._accounts.seen(batch)

@@ -9,7 +9,7 @@ import msgspec
 
 LoadName = Literal[
     "flat", "paced", "idle", "connect", "post", "spread", "notify", "reload", "memory", "arrive", "rush", "identify",
-    "decide",
+    "decide", "batched",
 ]  # fmt: skip
 DialectName = Literal["socketio", "native", "polling", "bare"]
 #: ``inside`` is what the server is made of, without the server: authenticator and policy. ``pool`` is its connections
@@ -64,11 +64,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     :ivar control: the operator's socket of the server; needed by ``reload``.
     :ivar connections: subscribers of a fan-out, connections of ``idle``, ``connect``, ``arrive`` and
         ``rush``.
-    :ivar operations: publications of ``flat``, ``paced``, ``spread`` and ``notify``, requests of ``post``, answers of
-        ``identify`` and ``decide``.
+    :ivar operations: publications of ``flat``, ``paced``, ``spread``, ``notify`` and ``batched``, requests of ``post``,
+        answers of ``identify`` and ``decide``.
     :ivar warmup: operations (``idle`` and ``connect``: connections) before the measured ones.
     :ivar in_flight: publications, or connection attempts, under way at once.
-    :ivar rate: publications a second (``paced``, ``notify``), probes a second (``reload``).
+    :ivar rate: publications a second (``paced``, ``notify``, ``batched``), probes a second (``reload``).
     :ivar drain: seconds over which old workers let their clients go (``reload``).
     :ivar sample: one client in so many measures latency.
     :ivar settle: seconds of quiet before memory is read.
@@ -77,6 +77,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     :ivar site: the database that it asks, if it asks one.
     :ivar credential: what clients come with.
     :ivar channel: what they subscribe to; ``{user}`` is the client's user. Empty for the load's own.
+    :ivar priority: of what is published; empty for none.
     """
 
     load: LoadName
@@ -103,6 +104,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     site: Site | None = None
     credential: Credential = "jwt"
     channel: str = ""
+    priority: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

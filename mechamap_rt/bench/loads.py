@@ -11,6 +11,7 @@ from msgspec import structs
 
 from mechamap_rt.bench import messages
 from mechamap_rt.bench.authloads import arrive, rush
+from mechamap_rt.bench.batchloads import batched
 from mechamap_rt.bench.clusterloads import memory, notify, reload, spread
 from mechamap_rt.bench.job import Job, LoadName, Result
 from mechamap_rt.bench.measuring import (
@@ -145,4 +146,5 @@ LOADS: Final[dict[LoadName, Callable[[Job], Awaitable[Result]]]] = {
     "memory": memory,
     "arrive": arrive,
     "rush": rush,
+    "batched": batched,
 }

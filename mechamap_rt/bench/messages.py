@@ -10,6 +10,7 @@ from mechamap_rt.bench.subscriber import stamp
 
 CHANNEL = "public.bench"
 EVENT = "bench.message"
+COUNTER = "thread.like.updated"
 BROADCAST_PATH = "/api/broadcast"
 LARAVEL_PATH = "/api/laravel-broadcast"
 
@@ -27,6 +28,17 @@ class Filler:
         """One publication, stamped with the present time."""
         data = {"at": stamp(), "pad": "x" * self.padding}
         return orjson.dumps({"channel": CHANNEL, "event": EVENT, "data": data})
+
+
+def counter_body(likes: int, priority: str) -> bytes:
+    """A counter that has changed, with the time in it.
+
+    :param priority: may be empty.
+    """
+    post = "f3c9b1de-6f0b-4d0a-9e59-0d6a5c0f6a11"
+    data = {"at": stamp(), "thread_id": 4711, "post": post, "likes": likes, "liked": True, "by": "tran.minh"}
+    body = {"channel": CHANNEL, "event": COUNTER, "data": data, "key": post}
+    return orjson.dumps(body | ({"priority": priority} if priority else {}))
 
 
 def laravel_body(user_id: int, number: int) -> bytes:

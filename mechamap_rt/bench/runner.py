@@ -111,6 +111,7 @@ def job_for(server: Server, scenario: Scenario, contender: Contender, size: Size
         site=server.site,
         credential=contender.credential,
         channel=contender.channel,
+        priority=contender.priority,
     )
 
 

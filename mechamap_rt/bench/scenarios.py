@@ -197,7 +197,34 @@ _CLUSTERS: Final[tuple[Scenario, ...]] = (
     ),
 )
 
-SCENARIOS: Final[tuple[Scenario, ...]] = _SINGLES + _CLUSTERS + AUTH
+_AT_ONCE = Contender("at-once", "mechamap", "socketio")
+_MEDIUM, _LOW = replace(_AT_ONCE, label="medium", priority="medium"), replace(_AT_ONCE, label="low", priority="low")
+
+_BATCHED: Final = Scenario(
+    name="batched",
+    title="a counter that changes 500 times a second, 100 subscribers of its channel",
+    unit="µs CPU/publication",
+    load="batched",
+    contenders=(_AT_ONCE, _MEDIUM, _LOW),
+    targets=(
+        Target("medium", "at-once", 0.5),
+        Target("low", "at-once", 0.5),
+        Target("medium", None, 2.0, figure="longest"),
+        Target("low", None, 10.0, figure="longest"),
+    ),
+    size=Size(connections=100, operations=10_000, warmup=500, rate=500.0),
+    quick=replace(_QUICK, operations=100, rate=100.0),
+    references=("at-once",),
+    columns=(
+        Column("rate", "per s", "publications/s"),
+        Column("received", "messages each", "messages/client"),
+        Column("longest", "gone by s", "s from the last publication to its arrival"),
+    ),
+    note="CPU of the server, the POSTs included, from the first publication to the arrival of the last value. Latency "
+    "is of the values that were sent: the others were replaced by newer ones.",
+)
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (*_SINGLES, _BATCHED, *_CLUSTERS, *AUTH)
 
 
 def scenario(name: str) -> Scenario:

@@ -16,6 +16,7 @@ class Contender:
     :ivar in_flight: publications under way at once; 0 for the scenario's.
     :ivar credential: what its clients come with.
     :ivar channel: what they subscribe to; ``{user}`` is the client's user. Empty for the load's own.
+    :ivar priority: of what is published; empty for none.
     """
 
     label: str
@@ -25,6 +26,7 @@ class Contender:
     in_flight: int = 0
     credential: Credential = "jwt"
     channel: str = ""
+    priority: str = ""
 
 
 #: What of two rows is judged: ``ratio``, ours ÷ the other's; ``difference``, ours − the other's; ``speedup``, how many

@@ -32,11 +32,15 @@ def stamp() -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """What all clients of a job count together."""
+    """What all clients of a job count together.
+
+    :ivar newest: the latest stamp that a client that looks at them has got.
+    """
 
     received: int = 0
     disconnected: int = 0
     message_size: int = 0
+    newest: int = 0
     latencies_us: array[int] = field(default_factory=lambda: array("q"))
 
     def arrived(self, count: int, size: int, stamps: list[bytes]) -> None:
@@ -130,7 +134,9 @@ class SampledSubscriber(Subscriber):
         tally.received += 1
         tally.message_size = frame.payload_size
         if found := _STAMP.search(frame.get_payload_as_memoryview()):
-            tally.latencies_us.append(stamp() - int(found[1]))
+            sent = int(found[1])
+            tally.newest = max(tally.newest, sent)
+            tally.latencies_us.append(stamp() - sent)
 
 
 class Swarm:

@@ -14,21 +14,26 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mechamap_rt.core import channels
+from mechamap_rt.core.batches import Batches
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection, Encoder, State
 from mechamap_rt.core.hub import Hub
 from mechamap_rt.core.outbox import Frame
-from mechamap_rt.core.publication import DeliveryClass, Publication, PublicationIds
+from mechamap_rt.core.publication import DeliveryClass, Priority, Publication, PublicationIds
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.interfaces import IBus, IReceiver
 from mechamap_rt.wire import json
 
 _log = Logger()
 
+_STATE: Final = DeliveryClass.STATE
 _SUBSCRIBED: Final[Deferred[None]] = succeed(None)
 
 #: Answers one question put to every process: takes and gives what MessagePack can carry.
 Answer = Callable[[Any], Any]
+#: Hears a publication that has come to this process.
+Heard = Callable[[Publication], object]
 
 
 @implementer(IReceiver)
@@ -47,9 +52,16 @@ class Node:
         # from a point that moves faster than anybody publishes, so that a restart under the same name repeats nothing
         self._ids = PublicationIds(name, int((time.time() - 1.76e9) * 1e5))
         self.hub = Hub()
+        #: Gathers what need not leave at once; without it everything does.
+        self.batches: Batches | None = None
         self._connections: dict[str, Connection] = {}
         self._users: dict[int, tuple[Connection, ...]] = {}
         self._answers: dict[str, Answer] = {"subscribers": self.hub.count}
+        self._heard: dict[str, Heard] = {}
+        #: Called with the name of a process that is gone, and how many seconds it had been silent.
+        self.gone: Callable[[str, float], object] = _ignore
+        #: Called when the bus reaches the whole cluster again.
+        self.whole: Callable[[], object] = _ignore
         self.published = 0
         self.degraded = False
 
@@ -57,6 +69,8 @@ class Node:
         return self._bus.start(self)
 
     def stop(self) -> Deferred[None]:
+        if self.batches is not None:
+            self.batches.close()
         return self._bus.stop()
 
     # connections
@@ -183,22 +197,65 @@ class Node:
         key: str | None = None,
         sender: str = "",
         counted: bool = True,
+        priority: Priority = Priority.HIGH,
     ) -> tuple[str, Deferred[int]]:
         """Publish on ``channel``; ``data`` is JSON.
 
         :param counted: is the number of subscribers wanted? Otherwise it may be too small.
+        :param priority: may it be held back for a moment? Those who are subscribed then get it; the number is of now.
         :returns: the publication's id, and a Deferred with the number of subscribers in the whole cluster.
         """
-        publication = Publication(self._ids(), channel, event, data, delivery=delivery, key=key, sender=sender)
+        publication = Publication(
+            self._ids(), channel, event, data, delivery=delivery, key=key, sender=sender, priority=priority
+        )
         self.published += 1
         return publication.id, self._bus.publish(publication, counted)
 
-    def announce(self, channel: Channel, event: str, payload: dict[str, Any], sender: str = "") -> None:
+    def announce(
+        self, channel: Channel, event: str, payload: dict[str, Any], sender: str = "", key: str | None = None
+    ) -> None:
         """Publish what a client did, to the channel's other subscribers."""
-        self.publish(channel, event, json.encode(payload), sender=sender, counted=False)
+        self.publish(channel, event, json.encode(payload), sender=sender, key=key, counted=False)
+
+    def listen(self, event: str, heard: Heard) -> None:
+        """Have ``heard`` called with every publication of that event that comes here, before it is delivered."""
+        self._heard[event] = heard
+
+    def spread(self, resource: str, event: str, body: bytes) -> None:
+        """Tell something to every process that has subscribers of ``resource``, this one first, and to no client."""
+        channel = channels.parse(resource)
+        publication = Publication(self._ids(), channel, event, body, delivery=DeliveryClass.INTERNAL)
+        self._bus.publish(publication, False)
 
     def on_publication(self, publication: Publication) -> int:
+        heard = self._heard.get(publication.event)
+        if heard is not None:
+            heard(publication)
+        if publication.delivery is DeliveryClass.INTERNAL:
+            return 0
+        if publication.priority or publication.delivery is _STATE:
+            return self._perhaps_gather(publication)
         return self.hub.deliver(publication)
+
+    def _perhaps_gather(self, publication: Publication) -> int:
+        """Gather what need not leave at once; what does is newer than what has been gathered with its key.
+
+        :returns: its subscribers here, as they are now; the sender is none.
+        """
+        batches = self.batches
+        if batches is None:
+            return self.hub.deliver(publication)
+        if not publication.priority:
+            batches.supersede(publication)
+            return self.hub.deliver(publication)
+        resource = publication.channel.resource
+        count = self.hub.count(resource)
+        if count:
+            batches.add(publication)
+            sender = self._connections.get(publication.sender)
+            if sender is not None and resource in sender.subscriptions:
+                count -= 1
+        return count
 
     # questions to every process
 
@@ -231,7 +288,16 @@ class Node:
         if degraded is not self.degraded:
             self.degraded = degraded
             self.tell_all("service_status", self.state())
+            if not degraded:
+                self.whole()
+
+    def on_gone(self, process: str, silent: float) -> None:
+        self.gone(process, silent)
 
     def state(self) -> dict[str, Any]:
         """The data of ``service_status``."""
         return {"status": "degraded" if self.degraded else "ok", "timestamp": json.timestamp(time.time())}
+
+
+def _ignore(*_: Any) -> None:
+    """Nobody wants to know."""

@@ -7,11 +7,14 @@ from typing import Final
 import msgspec
 
 from mechamap_rt.core import channels
-from mechamap_rt.core.publication import DeliveryClass, Publication
+from mechamap_rt.core.publication import DeliveryClass, Priority, Publication
 
 
 class Parcel(msgspec.Struct, array_like=True, gc=False):
-    """What is written of a publication; ``delivery`` is the number of its class."""
+    """What is written of a publication; ``delivery`` and ``priority`` are numbers.
+
+    What was added has a default: processes of another version write less, and leave out what they do not know.
+    """
 
     id: str
     channel: str
@@ -20,10 +23,12 @@ class Parcel(msgspec.Struct, array_like=True, gc=False):
     delivery: int
     key: str
     sender: str
+    priority: int = 0
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Parcel)
+_PRIORITIES: Final = {int(each): each for each in Priority}
 
 
 def pack(publication: Publication) -> bytes:
@@ -36,6 +41,7 @@ def pack(publication: Publication) -> bytes:
             int(publication.delivery),
             publication.key,
             publication.sender,
+            int(publication.priority),
         )
     )
 
@@ -55,6 +61,8 @@ def unpack(packed: bytes | memoryview) -> Publication:
             DeliveryClass(parcel.delivery),
             parcel.key,
             parcel.sender,
+            # one that a later version has invented is no reason to wait
+            _PRIORITIES.get(parcel.priority, Priority.HIGH),
         )
     except (msgspec.MsgspecError, channels.InvalidChannel) as error:
         raise ValueError(f"not a publication: {error}") from None

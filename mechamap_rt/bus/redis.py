@@ -38,7 +38,7 @@ from mechamap_rt.bus.redis_messages import (
 )
 from mechamap_rt.bus.redis_outflow import Outflow
 from mechamap_rt.bus.redis_peers import HELLO_INTERVAL, Peers
-from mechamap_rt.core.publication import DeliveryClass, Publication
+from mechamap_rt.core.publication import WORTHLESS_LATER, Publication
 from mechamap_rt.interfaces import IBus, IReactor, IReceiver
 from mechamap_rt.redis.commands import Commands
 from mechamap_rt.redis.link import LONGEST_DELAY, Link
@@ -261,7 +261,8 @@ class RedisBus:
     def _hello(self, fresh: bool = False) -> None:
         """Say that this process is there, now and from time to time."""
         self._send_control(self._all, Hello(self._node, self._first, fresh))
-        self._peers.expire(self._reactor.seconds())
+        for node, silent in self._peers.expire(self._reactor.seconds()):
+            self._gone(node, silent)
         self._heartbeat = self._reactor.callLater(HELLO_INTERVAL, self._hello)
 
     # this process's own
@@ -283,7 +284,7 @@ class RedisBus:
             self._everybody if everybody else self._prefix + resource.encode(),
             head(self._origin, counted, serial) + parcels.pack(publication),
         )
-        volatile = publication.delivery is DeliveryClass.VOLATILE
+        volatile = publication.delivery in WORTHLESS_LATER
         if counted:
             remote = self._counted.put(resource, self._counts.open(serial).addCallback(sum))
         self._outflow.add(command, serial if counted else 0, volatile)
@@ -364,14 +365,20 @@ class RedisBus:
         elif isinstance(message, Question):
             self._question(message)
         elif isinstance(message, Bye):
-            self._peers.bye(message.node)
+            if self._peers.bye(message.node):
+                self._gone(message.node, 0.0)
             self._perhaps_flush()
         elif message.node != self._node:
-            self._peers.hello(message, self._reactor.seconds())
+            if self._peers.hello(message, self._reactor.seconds()):
+                self._gone(message.node, 0.0)
             if message.fresh:
                 hello = Hello(self._node, self._first, False)
                 self._send_control(self._inbox_prefix + message.node.encode(), hello)
             self._perhaps_flush()
+
+    def _gone(self, node: str, silent: float) -> None:
+        if self._receiver is not None:
+            self._receiver.on_gone(node, silent)
 
     def _perhaps_flush(self) -> None:
         if self._patience is not None and not self._peers.missing and self._was_up:

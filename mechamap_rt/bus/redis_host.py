@@ -24,5 +24,8 @@ class HostReceiver:
     def on_question(self, question: str, body: bytes) -> bytes:
         return self._receiver.on_question(question, body)
 
+    def on_gone(self, process: str, silent: float) -> None:
+        self._receiver.on_gone(process, silent)
+
     def on_state(self, degraded: bool) -> None:
         self._on_state()

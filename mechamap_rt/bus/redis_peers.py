@@ -33,24 +33,29 @@ class Peers:
         """How many other hosts there are."""
         return len({node[:HOST_LENGTH] for node in self._heard})
 
-    def hello(self, hello: Hello, now: float) -> None:
+    def hello(self, hello: Hello, now: float) -> bool:
+        """A process is there; is it another one than before, under the same name?"""
         node = hello.node
         if node.startswith(self._host) or len(node) != NODE_LENGTH:
-            return
+            return False
+        known = node in self._heard
         self._heard[node] = now
         self.missing.discard(node)
         origin = node.encode()
         first, last = self._sequences.get(origin, (0, 0))
+        anew = known and first not in (0, hello.first)
         if first != hello.first:
             # A first one that is known and differs: started anew with the same id, perhaps by a clock that was set
             # back. Its sequences begin again.
             self._sequences[origin] = (hello.first, last if first == 0 else hello.first)
             if len(self._sequences) > MOST_SEQUENCES:
                 self._sequences.popitem(last=False)
+        return anew
 
-    def bye(self, node: str) -> None:
-        self._heard.pop(node, None)
+    def bye(self, node: str) -> bool:
+        """A process has left; was it known?"""
         self.missing.discard(node)
+        return self._heard.pop(node, None) is not None
 
     def lost(self) -> None:
         """The link is gone: whoever was there is waited for when it is back."""
@@ -61,10 +66,12 @@ class Peers:
         for node in self._heard:
             self._heard[node] = now
 
-    def expire(self, now: float) -> None:
-        """Forget those that have been silent for long."""
-        for node in [node for node, heard in self._heard.items() if now - heard > FORGET_AFTER]:
+    def expire(self, now: float) -> list[tuple[str, float]]:
+        """Forget those that have been silent for long, and say which, and for how long."""
+        silent = [(node, now - heard) for node, heard in self._heard.items() if now - heard > FORGET_AFTER]
+        for node, _ in silent:
             del self._heard[node]
+        return silent
 
     def repeats(self, origin: bytes, sequence: int) -> bool:
         """Has a publication of ``origin`` come before? They come in order, and repeats in the same order again."""

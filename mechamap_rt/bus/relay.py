@@ -140,6 +140,8 @@ class RelayBus:
         found = self._neighbours.get(name)
         if found is not None and found.link is link:
             del self._neighbours[name]
+            if self._receiver is not None:
+                self._receiver.on_gone(name, 0.0)
 
     # the bus
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mechamap_rt.access.subscriptions import Subscriptions
 from mechamap_rt.auth.jwt import bare
 from mechamap_rt.bus.node import Node
+from mechamap_rt.commands.arguments import channel_of, ident
 from mechamap_rt.commands.dispatch import Command
 from mechamap_rt.commands.outcome import Outcome, rate_limited, unavailable
 from mechamap_rt.commands.typing import Typing
 from mechamap_rt.core import channels
-from mechamap_rt.core.channels import Channel, InvalidChannel
+from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.errors import AuthRefused, ClientFault, Code, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, IPolicy, ISessionStore
+from mechamap_rt.presence.presence import Presence
 from mechamap_rt.wire import json
 
 #: Resources that one connection may be subscribed to at once.
 MAX_SUBSCRIPTIONS: Final = 512
 MAX_ACTIVITY: Final = 128
-
-_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
 class ClientCommands:
@@ -40,6 +39,7 @@ class ClientCommands:
         policy: IPolicy,
         authenticator: IAuthenticator,
         typing: Typing,
+        presence: Presence,
         subscriptions: Subscriptions,
         store: ISessionStore,
         clock: Callable[[], float],
@@ -49,6 +49,7 @@ class ClientCommands:
         self._policy = policy
         self._authenticator = authenticator
         self._typing = typing
+        self._presence = presence
         self._subscriptions = subscriptions
         self._store = store
         self._clock = clock
@@ -94,42 +95,55 @@ class ClientCommands:
         )
 
     async def subscribe(self, connection: Connection, data: Any) -> Outcome:
-        channel = _channel(data)
+        channel = channel_of(data)
+        if not await self._policy.may_subscribe(connection.identity, channel, socket=connection.id):
+            raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
+        return Outcome("subscribed", await self.enter(connection, channel, present=channel.presence))
+
+    async def enter(self, connection: Connection, channel: Channel, *, present: bool) -> dict[str, Any]:
+        """Subscribe a connection that may.
+
+        :param present: it takes part in the channel's presence, too.
+        """
         held = connection.subscriptions
         if channel.resource not in held and len(held) >= MAX_SUBSCRIPTIONS:
             raise ClientFault(Code.RATE_LIMITED, f"At most {MAX_SUBSCRIPTIONS} subscriptions", field="channel")
-        if not await self._policy.may_subscribe(connection.identity, channel, socket=connection.id):
-            raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
         await self._node.subscribe(connection, channel)
-        return Outcome("subscribed", {"channel": channel.name, "status": "success", "timestamp": self._now()})
+        members = await self._presence.enter(connection, channel) if present else {}
+        return {"channel": channel.name, "status": "success", "timestamp": self._now()} | members
 
     async def unsubscribe(self, connection: Connection, data: Any) -> Outcome:
-        channel = _channel(data)
+        return Outcome("unsubscribed", self.give_up(connection, channel_of(data)))
+
+    def give_up(self, connection: Connection, channel: Channel) -> dict[str, Any]:
+        """End a subscription, as far as it was by this name."""
         self._node.unsubscribe(connection, channel)
-        if channel.resource not in connection.subscriptions:
+        names = connection.subscriptions.get(channel.resource, ())
+        if not names:
             self._typing.stop(connection, channel.resource)
-        return Outcome("unsubscribed", {"channel": channel.name, "timestamp": self._now()})
+        attendance = (connection.presence or {}).get(channel.resource)
+        if attendance is not None and attendance.name not in names:
+            self._presence.exit(connection, channel.resource)
+        return {"channel": channel.name, "timestamp": self._now()}
 
     async def ping(self, connection: Connection, data: Any) -> Outcome:
         sent = data.get("timestamp") if isinstance(data, dict) else None
         return Outcome("pong", {"timestamp": echo(sent, self._clock())})
 
     async def user_activity(self, connection: Connection, data: Any) -> Outcome:
-        """Others in the presence channels of this connection hear of it."""
+        """Who shares a presence channel with this connection hears of it."""
         activity = data.get("activity") if isinstance(data, dict) else data
         if activity is not None and (not isinstance(activity, str) or len(activity) > MAX_ACTIVITY):
             raise ClientFault(Code.VALIDATION_ERROR, f"A string of at most {MAX_ACTIVITY} characters", field="activity")
         payload = {"userId": connection.identity.user_id, "activity": activity, "timestamp": self._now()}
-        for names in tuple(connection.subscriptions.values()):
-            channel = next((c for c in map(channels.parse, names) if c.presence), None)
-            if channel is not None:
-                await self._spend(channel)
-                self._node.announce(channel, "user_activity", payload, sender=connection.id)
+        for resource in tuple(connection.presence or ()):
+            await self.spend(channels.parse(resource))
+        self._presence.tell(connection, "user_activity", payload)
         return Outcome(None)
 
     async def typing_start(self, connection: Connection, data: Any) -> Outcome:
         channel = self._where(connection, data)
-        await self._spend(channel)
+        await self.spend(channel)
         if channel.resource in connection.subscriptions:
             self._typing.start(connection, channel)
         return Outcome(None)
@@ -142,16 +156,21 @@ class ClientCommands:
         """The channel a client types in, one it is itself subscribed to."""
         thread = data.get("thread_id") if isinstance(data, dict) and data.get("channel") is None else None
         if thread is None:
-            channel = _channel(data)
-        elif isinstance(thread, int | str) and not isinstance(thread, bool) and _ID.fullmatch(str(thread)):
-            channel = channels.parse(f"thread.{thread}")
+            channel = channel_of(data)
         else:
-            raise ClientFault(Code.VALIDATION_ERROR, "A thread's id is a positive integer", field="thread_id")
+            number = ident(thread)
+            if number is None:
+                raise ClientFault(Code.VALIDATION_ERROR, "A thread's id is a positive integer", field="thread_id")
+            channel = channels.parse(f"thread.{number}")
         if channel.resource not in connection.subscriptions:
             raise ClientFault(Code.PERMISSION_DENIED, "Not subscribed to this channel", field="channel")
         return channel
 
-    async def _spend(self, channel: Channel) -> None:
+    async def spend(self, channel: Channel) -> None:
+        """Count a publication that a client causes.
+
+        :raises ClientFault: there are too many on this channel.
+        """
         wait = await self._store.take("channel", channel.resource)
         if wait:
             raise rate_limited("events on this channel", wait)
@@ -164,18 +183,3 @@ def echo(sent: Any, now: float) -> Any:
     """The time that a ``pong`` gives back: the client's own, or ours where it sent none that is one."""
     number = isinstance(sent, int | float) and not isinstance(sent, bool)
     return sent if number or (isinstance(sent, str) and len(sent) <= 64) else json.timestamp(now)
-
-
-def _channel(data: Any) -> Channel:
-    """The channel of ``{channel}`` or of the bare channel string."""
-    name = data.get("channel") if isinstance(data, dict) else data
-    if name is None or name == "":
-        raise ClientFault(Code.VALIDATION_ERROR, "Channel is required", field="channel")
-    try:
-        return channels.parse(name) if isinstance(name, str) else _refuse_name()
-    except InvalidChannel as error:
-        raise ClientFault(Code.VALIDATION_ERROR, f"Invalid channel: {error}", field="channel") from None
-
-
-def _refuse_name() -> Channel:
-    raise InvalidChannel("a string is required")

@@ -1,33 +1,94 @@
-"""Who is typing where: announced to the channel's other subscribers, and always taken back."""
+"""Who is typing where: announced to the channel's other subscribers, and always taken back.
+
+What is announced is heard by every process that has subscribers of the channel, the announcing one included; so each
+knows what others are shown of a user, whichever device and process it came from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Announced, Connection
-from mechamap_rt.core.wheel import Wheel
+from mechamap_rt.core.publication import Publication
+from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.wire import json
 
 #: Seconds after which a start without a stop is taken back.
 EXPIRY: Final = 10.0
+#: Seconds between two starts of one user in one channel that others are told of.
+INTERVAL: Final = 2.0
 #: Channels in which one connection may be typing at once.
 MAX_AT_ONCE: Final = 16
+#: Users, each in one channel, of whom it is remembered what others are shown.
+MAX_SHOWN: Final = 50_000
+
+
+class Form(NamedTuple):
+    """How typing is told: the events' names, and their data but for the time."""
+
+    start: str
+    stop: str
+    describe: Callable[[Connection, str], dict[str, Any]]
+
+
+def _in_channel(connection: Connection, name: str) -> dict[str, Any]:
+    identity, channel = connection.identity, channels.parse(name)
+    payload: dict[str, Any] = {"userId": identity.user_id, "name": identity.name, "channel": name}
+    if channel.kind == "thread":
+        payload["thread_id"] = int(channel.resource.partition(".")[2])
+    return payload
+
+
+def _in_group(connection: Connection, name: str) -> dict[str, Any]:
+    identity, group = connection.identity, channels.parse(name).resource.partition(".")[2]
+    return {"group_id": int(group), "user_id": identity.user_id, "user_name": identity.name}
+
+
+CHANNEL: Final = Form("user_typing", "user_stopped_typing", _in_channel)
+GROUP: Final = Form("group_typing_start", "group_typing_stop", _in_group)
+
+#: A user, a resource, and the name of the form's start event.
+_Key = tuple[int, str, str]
+
+
+class _Shown:
+    """What others are shown of one user in one channel.
+
+    :ivar since: when the last start was announced, in the reactor's seconds.
+    :ivar typing: has it not been taken back?
+    :ivar pending: a start that came too soon, and will be announced.
+    """
+
+    __slots__ = ("pending", "since", "typing")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.typing = True
+        self.pending: Deadline | None = None
 
 
 class Typing:
-    """Announces typing, and its end: by a stop, by expiry, by leaving the channel, by disconnecting."""
+    """Announces typing, and its end: by a stop, by expiry, by leaving the channel, by disconnecting.
+
+    :param clock: seconds since the epoch.
+    """
 
     def __init__(self, node: Node, wheel: Wheel, clock: Callable[[], float]) -> None:
         self._node = node
         self._wheel = wheel
         self._clock = clock
+        self._shown: dict[_Key, _Shown] = {}
+        for form in (CHANNEL, GROUP):
+            node.listen(form.start, partial(self._heard, form, True))
+            node.listen(form.stop, partial(self._heard, form, False))
 
-    def start(self, connection: Connection, channel: Channel) -> None:
-        """``connection``, a subscriber of ``channel``, began to type there."""
+    def start(self, connection: Connection, channel: Channel, form: Form = CHANNEL) -> None:
+        """``connection``, a subscriber of ``channel``, types there."""
         board = connection.typing
         if board is None:
             board = connection.typing = {}
@@ -38,17 +99,25 @@ class Typing:
             self.stop(connection, next(iter(board)))
         resource = channel.resource
         deadline = self._wheel.after(EXPIRY, lambda: self.stop(connection, resource))
-        board[resource] = Announced(channel.name, deadline)
-        self._announce(connection, channel.name, "user_typing")
+        board[resource] = Announced(channel.name, form, deadline)
+        self._show(connection, resource, form)
 
     def stop(self, connection: Connection, resource: str, *, silently: bool = False) -> None:
-        """It stopped; nothing is announced if it was not typing there."""
+        """It stopped; nothing is announced if it was not typing there, or another device of the user is."""
         board = connection.typing
         running = board.pop(resource, None) if board else None
-        if running is not None:
-            running.deadline.cancel()
-            if not silently:
-                self._announce(connection, running.name, "user_stopped_typing")
+        if running is None:
+            return
+        running.deadline.cancel()
+        user_id, form = connection.identity.user_id, running.form
+        if silently or self._typist(user_id, resource, form) is not None:
+            return
+        shown = self._shown.get((user_id, resource, form.start))
+        if shown is None or shown.typing:
+            self._announce(connection, running.name, form, form.stop)
+        elif shown.pending is not None:
+            shown.pending.cancel()
+            shown.pending = None
 
     def leave_all(self, connection: Connection, *, silently: bool = False) -> None:
         """It is gone.
@@ -58,14 +127,70 @@ class Typing:
         for resource in tuple(connection.typing or ()):
             self.stop(connection, resource, silently=silently)
 
-    def _announce(self, connection: Connection, name: str, event: str) -> None:
-        channel = channels.parse(name)
-        payload = {
-            "userId": connection.identity.user_id,
-            "name": connection.identity.name,
-            "channel": name,
-            "timestamp": json.timestamp(self._clock()),
-        }
-        if channel.kind == "thread":
-            payload["thread_id"] = int(channel.resource.partition(".")[2])
-        self._node.announce(channel, event, payload, sender=connection.id)
+    def _typist(self, user_id: int, resource: str, form: Form) -> Connection | None:
+        """A connection of the user, here, that types there."""
+        for connection in self._node.connections_of(user_id):
+            running = (connection.typing or {}).get(resource)
+            if running is not None and running.form is form:
+                return connection
+        return None
+
+    # what others are shown
+
+    def _show(self, connection: Connection, resource: str, form: Form) -> None:
+        """Announce a start, now or, where others see none, as soon as it may be."""
+        key = (connection.identity.user_id, resource, form.start)
+        shown = self._shown.get(key)
+        wait = 0.0 if shown is None else shown.since + INTERVAL - self._wheel.seconds()
+        if shown is None or wait <= 0:
+            running = (connection.typing or {}).get(resource)
+            if running is not None:
+                self._announce(connection, running.name, form, form.start)
+        elif not shown.typing and shown.pending is None:
+            shown.pending = self._wheel.after(wait, partial(self._show_late, key, form))
+
+    def _show_late(self, key: _Key, form: Form) -> None:
+        shown = self._shown.get(key)
+        if shown is not None:
+            shown.pending = None
+        typist = self._typist(key[0], key[1], form)
+        if typist is not None:
+            self._show(typist, key[1], form)
+
+    def _announce(self, connection: Connection, name: str, form: Form, event: str) -> None:
+        payload = form.describe(connection, name) | {"timestamp": json.timestamp(self._clock())}
+        user = str(connection.identity.user_id)
+        self._node.announce(channels.parse(name), event, payload, sender=connection.id, key=user)
+
+    def _heard(self, form: Form, started: bool, publication: Publication) -> None:
+        """Somebody, here or in another process, has been announced to type, or not to any more."""
+        user = publication.key.rpartition(" ")[2]
+        if not user.isdecimal():
+            # the backend has made up an event of the same name
+            return
+        key = (int(user), publication.channel.resource, form.start)
+        shown = self._shown.pop(key, None)
+        if started:
+            if shown is not None and shown.pending is not None:
+                shown.pending.cancel()
+            self._forget_old()
+            self._shown[key] = _Shown(self._wheel.seconds())
+        elif shown is not None:
+            shown.typing = False
+            self._shown[key] = shown
+            typist = self._typist(key[0], key[1], form)
+            if typist is not None:
+                # one device has stopped, in another process, and one here has not
+                self._show(typist, key[1], form)
+
+    def _forget_old(self) -> None:
+        """Forget what is over; two at a time keep the table small."""
+        now = self._wheel.seconds()
+        for _ in range(2):
+            oldest = next(iter(self._shown), None)
+            if oldest is None:
+                return
+            shown = self._shown[oldest]
+            over = now - shown.since > (EXPIRY + INTERVAL if shown.typing else INTERVAL) and shown.pending is None
+            if over or len(self._shown) >= MAX_SHOWN:
+                del self._shown[oldest]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.outbox import Frame, Outbox
@@ -36,10 +36,26 @@ class State(Enum):
 
 
 class Announced(NamedTuple):
-    """An announcement that will be taken back: by which name of the channel, and when at the latest."""
+    """An announcement that will be taken back: by which name of the channel, in which form, and when at the latest."""
 
     name: str
+    form: Any
     deadline: Deadline
+
+
+#: The moment from which a connection attends that has not been given the member list yet.
+NOT_YET: Final = 2**63
+
+
+class Attendance(NamedTuple):
+    """A connection takes part in a presence channel.
+
+    :ivar name: of the channel, as the client knows it.
+    :ivar since: a number that grows with time; what was told before it was not told to this connection.
+    """
+
+    name: str
+    since: int
 
 
 class Connection:
@@ -49,6 +65,7 @@ class Connection:
 
     :ivar subscriptions: resource → the names the client subscribed by, the first of which is used in deliveries.
     :ivar backlog: requests that wait for the one in progress; ``None`` when none is in progress.
+    :ivar presence: the presence channels it takes part in, by resource.
     :ivar typing: the typing announcements of this connection that have not ended, by resource.
     """
 
@@ -63,6 +80,7 @@ class Connection:
         "id",
         "identity",
         "outbox",
+        "presence",
         "since",
         "state",
         "subscriptions",
@@ -91,6 +109,7 @@ class Connection:
         self.subscriptions: dict[str, tuple[str, ...]] = {}
         self.backlog: deque[Callable[[], None]] | None = None
         self.typing: dict[str, Announced] | None = None
+        self.presence: dict[str, Attendance] | None = None
         self.expiry: Deadline | None = None
 
     def emit(self, event: str, payload: dict[str, Any], delivery: DeliveryClass = DeliveryClass.DURABLE) -> None:

@@ -11,6 +11,9 @@ MEMBER: Final = 2
 MODERATOR: Final = 5
 ADMIN: Final = 6
 
+#: The permission, in the token or in the user's row, of those whom others do not see coming and going.
+INVISIBLE: Final = "invisible"
+
 #: Ids are signed 64-bit integers in the site's database.
 MAX_ID: Final = 2**63 - 1
 
@@ -37,6 +40,11 @@ class Identity:
     @property
     def rank(self) -> int:
         return RANKS.get(self.role, 0)
+
+    @property
+    def invisible(self) -> bool:
+        """Is this user's presence nobody's business?"""
+        return INVISIBLE in self.permissions
 
     def card(self) -> dict[str, Any]:
         """What other members see."""

@@ -19,6 +19,23 @@ class DeliveryClass(IntEnum):
     STATE = 1
     #: Must arrive: when it cannot, the connection is closed so that the client knows.
     DURABLE = 2
+    #: For processes, not for their clients; what was missed is asked for.
+    INTERNAL = 3
+
+
+#: Not kept for processes that cannot be reached now.
+WORTHLESS_LATER: Final = frozenset((DeliveryClass.VOLATILE, DeliveryClass.INTERNAL))
+
+
+class Priority(IntEnum):
+    """How long an event may be held back, to leave together with others of its channel (``core/batches``)."""
+
+    #: Leaves at once; false, so that this is asked with one test.
+    HIGH = 0
+    #: Leaves within 2 s.
+    MEDIUM = 1
+    #: Leaves within 10 s.
+    LOW = 2
 
 
 _VOLATILE: Final = frozenset(
@@ -49,7 +66,7 @@ class Publication:
     :ivar sender: id of the connection that must not get it back, or ``""``.
     """
 
-    __slots__ = ("channel", "data", "delivery", "event", "id", "key", "sender")
+    __slots__ = ("channel", "data", "delivery", "event", "id", "key", "priority", "sender")
 
     def __init__(
         self,
@@ -61,6 +78,7 @@ class Publication:
         delivery: DeliveryClass | None = None,
         key: str | None = None,
         sender: str = "",
+        priority: Priority = Priority.HIGH,
     ) -> None:
         self.id = ident
         self.channel = channel
@@ -69,15 +87,24 @@ class Publication:
         self.delivery = classify(channel, event, key) if delivery is None else delivery
         self.key = f"{channel.resource} {event} {key or ''}"
         self.sender = sender
+        self.priority = priority
 
     @classmethod
     def restored(
-        cls, ident: str, channel: Channel, event: str, data: bytes, delivery: DeliveryClass, key: str, sender: str
+        cls,
+        ident: str,
+        channel: Channel,
+        event: str,
+        data: bytes,
+        delivery: DeliveryClass,
+        key: str,
+        sender: str,
+        priority: Priority,
     ) -> Publication:
         """A publication that another process made, attribute for attribute."""
         self = cls.__new__(cls)
         self.id, self.channel, self.event, self.data = ident, channel, event, data
-        self.delivery, self.key, self.sender = delivery, key, sender
+        self.delivery, self.key, self.sender, self.priority = delivery, key, sender, priority
         return self
 
 

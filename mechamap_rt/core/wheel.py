@@ -57,6 +57,10 @@ class Wheel:
         self._timer: IDelayedCall | None = None
         self._next = 0
 
+    def seconds(self) -> float:
+        """Now, as the reactor counts."""
+        return self._reactor.seconds()
+
     def after(self, seconds: float, call: Callable[[], object]) -> Deadline:
         """Call ``call`` once, ``seconds`` from now."""
         now = self._reactor.seconds()

@@ -14,7 +14,7 @@ import msgspec
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel, InvalidChannel
 from mechamap_rt.core.identity import MAX_ID
-from mechamap_rt.core.publication import DeliveryClass
+from mechamap_rt.core.publication import DeliveryClass, Priority
 from mechamap_rt.http.replies import Error, HTTPFault
 from mechamap_rt.wire import json
 from mechamap_rt.wire.socketio import RESERVED
@@ -28,7 +28,10 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _ID = re.compile(r"[1-9][0-9]{0,18}")
-_CLASSES: Final = {kind.name.lower(): kind for kind in DeliveryClass}
+_CLASSES: Final = {
+    kind.name.lower(): kind for kind in DeliveryClass if kind is not DeliveryClass.INTERNAL
+}
+_PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Broadcast:
     delivery: DeliveryClass | None = None
     key: str | None = None
     sender: str = ""
+    priority: Priority = Priority.HIGH
 
 
 class Fields:
@@ -170,6 +174,16 @@ class Fields:
             self.fault("class", "one of " + ", ".join(_CLASSES))
         return kind
 
+    def priority(self) -> Priority:
+        value = self.value("priority")
+        if value is None:
+            return Priority.HIGH
+        priority = _PRIORITIES.get(value) if isinstance(value, str) else None
+        if priority is None:
+            self.fault("priority", "one of " + ", ".join(_PRIORITIES))
+            return Priority.HIGH
+        return priority
+
     def objects(self, name: str, limit: int) -> list[Fields]:
         """A list of objects."""
         raw = self._members.get(name)
@@ -220,6 +234,7 @@ def laravel_broadcast(raw: bytes) -> Broadcast:
         delivery=fields.delivery(),
         key=fields.text("key", MAX_KEY, required=False),
         sender=fields.text("socket", 64, required=False) or "",
+        priority=fields.priority(),
     )
     fields.check()
     return broadcast
@@ -256,6 +271,7 @@ def _broadcast(fields: Fields, channel: Channel | None) -> Broadcast:
         data=fields.data(),
         delivery=fields.delivery(),
         key=fields.text("key", MAX_KEY, required=False),
+        priority=fields.priority(),
     )
 
 
@@ -279,7 +295,10 @@ def user_event(raw: bytes, user_id: int) -> Broadcast:
 
 
 def notify(raw: bytes) -> Broadcast:
-    """``{action: "send_to_user", user_id, data}`` or ``{action: "broadcast_to_channel", channel, data}``."""
+    """``{action: "send_to_user", user_id, data}`` or ``{action: "broadcast_to_channel", channel, data}``.
+
+    A ``data.priority`` is the site's own and means nothing here.
+    """
     fields = Fields(raw)
     action = fields.value("action")
     channel: Channel | None = None
@@ -292,8 +311,11 @@ def notify(raw: bytes) -> Broadcast:
         event = _type_of(fields, data)
     else:
         fields.fault("action", "one of send_to_user, broadcast_to_channel")
+    delivery, priority = fields.delivery(), fields.priority()
+    key = fields.text("key", MAX_KEY, required=False)
     fields.check()
-    return Broadcast(() if channel is None else (channel,), event, data)
+    found = () if channel is None else (channel,)
+    return Broadcast(found, event, data, delivery=delivery, key=key, priority=priority)
 
 
 def _type_of(fields: Fields, data: bytes) -> str:

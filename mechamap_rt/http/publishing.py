@@ -118,6 +118,7 @@ class Publishing:
                     delivery=broadcast.delivery,
                     key=broadcast.key,
                     sender=broadcast.sender,
+                    priority=broadcast.priority,
                 )
         counts = {resource: await count for resource, count in sent.items()}
         return {channel: counts[channel.resource] for channel in broadcast.channels}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
@@ -13,6 +13,7 @@ from zope.interface import implementer
 from mechamap_rt.core.identity import MAX_ID
 from mechamap_rt.interfaces import IAccounts, IDatabase
 from mechamap_rt.storage.loader import Loader, marks
+from mechamap_rt.storage.times import chosen, text
 from mechamap_rt.wire import json
 
 #: Ids of one query of :meth:`Accounts.standing`, and of one :meth:`Accounts.used`.
@@ -119,10 +120,18 @@ class Accounts:
         return tokens, users
 
     def used(self, token_ids: Sequence[int], moment: float) -> Deferred[int]:
-        text = datetime.fromtimestamp(moment, self._zone).strftime("%Y-%m-%d %H:%M:%S")
         return self._database.execute(
             f"UPDATE personal_access_tokens SET last_used_at = %s WHERE id IN ({marks(len(token_ids))})",
-            [text, *token_ids],
+            [text(moment, self._zone), *token_ids],
+        )
+
+    def seen(self, moments: Mapping[int, float]) -> Deferred[int]:
+        texts = {user: text(moment, self._zone) for user, moment in moments.items()}
+        seen_at, arguments = chosen("id", texts)
+        earlier = " OR ".join(["(id = %s AND (last_seen_at IS NULL OR last_seen_at < %s))"] * len(texts))
+        return self._database.execute(
+            f"UPDATE users SET last_seen_at = {seen_at} WHERE id IN ({marks(len(texts))}) AND ({earlier})",
+            [*arguments, *texts, *(part for pair in texts.items() for part in pair)],
         )
 
     def _token(self, row: Sequence[Any]) -> Token:
@@ -158,4 +167,4 @@ def _texts(value: Any) -> tuple[str, ...]:
         return ()
     if not isinstance(found, list):
         return ()
-    return tuple(text for text in found if isinstance(text, str))[:MAX_PERMISSIONS]
+    return tuple(one for one in found if isinstance(one, str))[:MAX_PERMISSIONS]

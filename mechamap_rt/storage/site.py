@@ -32,6 +32,8 @@ class Forum:
     private: bool
 
 
+#: Members of the groups that are asked about at the same moment.
+MAX_MEMBERS: Final = 50_000
 #: Tables that may be asked who belongs to what, each with a loader of its own.
 MAX_TABLES: Final = 100
 
@@ -44,6 +46,7 @@ class Site:
         self._database = database
         self._threads: Loader[int, Thread] = Loader(self._fetch_threads)
         self._forums: Loader[int, Forum] = Loader(self._fetch_forums)
+        self._groups: Loader[int, list[int]] = Loader(self._fetch_groups)
         self._members: dict[tuple[str, str, str, str], Loader[tuple[int, int], bool]] = {}
 
     def thread(self, thread_id: int) -> Deferred[Thread | None]:
@@ -68,6 +71,20 @@ class Site:
     async def _fetch_forums(self, ids: list[int]) -> dict[int, Forum]:
         rows = await self._database.query(f"SELECT id, is_private FROM forums WHERE id IN ({marks(len(ids))})", ids)
         return {ident: Forum(bool(private)) for ident, private in rows}
+
+    def group(self, group_id: int) -> Deferred[list[int]]:
+        return self._groups.load(group_id).addCallback(lambda members: members or [])
+
+    async def _fetch_groups(self, ids: list[int]) -> dict[int, list[int]]:
+        rows = await self._database.query(
+            f"SELECT conversation_id, user_id FROM group_members WHERE conversation_id IN ({marks(len(ids))})"
+            " AND is_active = 1 LIMIT %s",
+            [*ids, MAX_MEMBERS],
+        )
+        found: dict[int, list[int]] = {}
+        for group_id, user_id in rows:
+            found.setdefault(int(group_id), []).append(int(user_id))
+        return found
 
     def member(self, table: str, columns: tuple[str, str], active: str, pair: tuple[int, int]) -> Deferred[bool]:
         key = (table, *columns, active)

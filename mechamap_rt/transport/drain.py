@@ -30,16 +30,23 @@ class Drain:
     """Lets the clients go.
 
     :param arrived: how many connections the other processes have; ``None`` where nobody can tell.
+    :param before: called before each wave: who leaves must get what is being gathered for them.
     :ivar dismissed: clients that were told to go.
     """
 
     def __init__(
-        self, reactor: IReactorTime, gate: Gate, engine: EngineDoor, arrived: Callable[[], int] | None = None
+        self,
+        reactor: IReactorTime,
+        gate: Gate,
+        engine: EngineDoor,
+        arrived: Callable[[], int] | None = None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._gate = gate
         self._engine = engine
         self._arrived = arrived
+        self._before = before
         self.dismissed = 0
 
     def clients(self) -> list[_Leaver]:
@@ -65,6 +72,7 @@ class Drain:
             await deferLater(self._reactor, TICK)
 
     def _dismiss(self, clients: list[_Leaver]) -> None:
+        self._before()
         for client in clients:
             client.dismiss(Disconnect.RESTART)
         self.dismissed += len(clients)

@@ -22,6 +22,7 @@ from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.interfaces import IAuthenticator, ISessionStore
+from mechamap_rt.presence.presence import Presence
 from mechamap_rt.wire import json
 
 _log = Logger()
@@ -82,6 +83,8 @@ class Lobby:
     """Admits authenticated clients and sees them out.
 
     :param clock: seconds since the epoch.
+    :param came: called with every connection that has been let in.
+    :param left: called with every connection that has ended.
     """
 
     def __init__(
@@ -92,8 +95,11 @@ class Lobby:
         authenticator: IAuthenticator,
         store: ISessionStore,
         typing: Typing,
+        presence: Presence,
         wheel: Wheel,
         clock: Callable[[], float],
+        came: Callable[[Connection], object] = lambda connection: None,
+        left: Callable[[Connection], object] = lambda connection: None,
     ) -> None:
         self.node = node
         self.dispatcher = dispatcher
@@ -106,6 +112,9 @@ class Lobby:
         self._lines = Buckets(LINES_PER_MINUTE, time.monotonic)
         self._authenticator = authenticator
         self._typing = typing
+        self._presence = presence
+        self._came = came
+        self._left = left
 
     def new_id(self) -> str:
         """An unguessable id, for sessions and connections, that names this process."""
@@ -179,11 +188,13 @@ class Lobby:
             self.store.dismiss(identity.user_id)
         connection = Connection(ident, identity, encoder, outbox(), visit.address, self.clock(), end)
         self.node.join(connection)
+        self._presence.arrive(connection)
         await self.node.subscribe(connection, channels.parse(own_channel(identity)))
         if not wanted():
             self.leave(connection)
             return None
         self.extend(connection)
+        self._came(connection)
         return connection
 
     def _rejected(self, identity: Identity, address: str, reason: Disconnect) -> None:
@@ -214,7 +225,9 @@ class Lobby:
             self._typing.leave_all(connection, silently=self.closing)
         finally:
             self.node.leave(connection)
+            self._presence.depart(connection)
             self.store.dismiss(connection.identity.user_id)
+            self._left(connection)
 
     def greeting(self, connection: Connection) -> dict[str, Any]:
         """The data of ``connected``."""

@@ -55,18 +55,20 @@ def queries(report: dict[str, Any]) -> dict[str, float]:
 
 def test_connecting_asks_once_about_whom_it_does_not_know(reports: dict[str, Any]) -> None:
     asked = queries(reports["auth-connect"])
-    assert asked["jwt"] == asked["known"] == 0
-    assert asked["sanctum-singly"] == 1
-    assert 0 < asked["sanctum"] <= 1
-    assert 0 < asked["jwt-user"] <= 1
+    # besides, the unread notifications of all who come at the same moment are counted at once
+    assert asked["jwt"] == 0
+    assert asked["known"] < 1
+    assert 1 <= asked["sanctum-singly"] <= 2
+    assert asked["known"] < asked["sanctum"] <= 2
+    assert asked["known"] < asked["jwt-user"] <= 2
 
 
 def test_a_rush_is_answered_by_few_queries(reports: dict[str, Any]) -> None:
     report = reports["auth-rush"]
     asked = queries(report)
     assert asked["jwt"] == 0
-    assert 0 < asked["sanctum"] <= 1
-    assert asked["sanctum"] < asked["sanctum-member"] <= 2
+    assert 0 < asked["sanctum"] <= 2
+    assert asked["sanctum"] < asked["sanctum-member"] <= 3
     assert all(figures["late_worst"]["median"] > 0 for figures in report["figures"].values())
 
 

@@ -12,12 +12,19 @@ from websockets.sync.client import ClientConnection, connect
 
 SUBPROTOCOL = "mechamap.v1.json"
 LIMIT = 8.0
+#: The event, without a channel, that comes when it is known.
+COUNT = "notification.unread_count"
 
 Message = dict[str, Any]
 
 
 class NativeClient:
-    """One connection. What was read is kept in ``seen``; waiting reads until what is waited for came."""
+    """One connection. What was read is kept in ``seen``; waiting reads until what is waited for came.
+
+    :ivar counts: may :meth:`next` be the count of unread notifications that every new connection gets at some time?
+    """
+
+    counts = False
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -58,11 +65,13 @@ class NativeClient:
 
     def next(self) -> Message:
         """The next message of the server."""
-        text = self.connection.recv(LIMIT)
-        assert isinstance(text, str), "the server sends text messages only"
-        message: Message = json.loads(text)
-        self.seen.append(message)
-        return message
+        while True:
+            text = self.connection.recv(LIMIT)
+            assert isinstance(text, str), "the server sends text messages only"
+            message: Message = json.loads(text)
+            if self.counts or message.get("event") != COUNT or "channel" in message:
+                self.seen.append(message)
+                return message
 
     def until(self, matching: Callable[[Message], bool]) -> Message:
         """Read until a message fits."""

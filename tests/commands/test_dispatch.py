@@ -25,6 +25,7 @@ from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import AuthRefused, Code, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, IPolicy
+from mechamap_rt.presence.presence import Presence
 from mechamap_rt.sessions.local import LocalStore
 from tests.fakes import Wire, make_connection
 
@@ -82,6 +83,7 @@ class Case(SynchronousTestCase):
         self.policy = SlowPolicy()
         self.wheel = Wheel(self.clock)
         self.typing = Typing(self.node, self.wheel, self.clock.seconds)
+        self.presence = Presence(self.node, self.wheel, self.clock.seconds)
         self.extended: list[Connection] = []
         self.build()
 
@@ -94,7 +96,8 @@ class Case(SynchronousTestCase):
             policy=self.policy,
             authenticator=Tokens(),
             typing=self.typing,
-            subscriptions=Subscriptions(self.node, self.policy, self.typing.stop, seconds),
+            presence=self.presence,
+            subscriptions=Subscriptions(self.node, self.policy, self.typing.stop, lambda connection: None, seconds),
             store=store,
             clock=seconds,
             extend=self.extended.append,

@@ -37,6 +37,8 @@ def this_server(folder: Path) -> Iterator[Target]:
     server = Server.start(
         folder,
         {
+            # without it nothing is known of notifications, and nobody is told a count that the other server does not tell
+            "DEMO_ENABLED": "false",
             "WS_PING_INTERVAL": str(PING_INTERVAL),
             "WS_PING_TIMEOUT": str(PING_TIMEOUT),
             "CONNECTION_TIMEOUT": str(CONNECT_TIMEOUT),

@@ -18,6 +18,7 @@ class Recorder:
     """Remembers what a bus brought; claims ``subscribers`` of every resource.
 
     :ivar states: what the bus said about its state, in order.
+    :ivar gone: processes that it said are gone, and how long they had been silent.
     """
 
     def __init__(self, subscribers: int = 0, name: bytes = b"here") -> None:
@@ -25,6 +26,7 @@ class Recorder:
         self.name = name
         self.got: list[tuple[str, str, str, bytes]] = []
         self.states: list[bool] = []
+        self.gone: list[tuple[str, float]] = []
 
     def on_publication(self, publication: Publication) -> int:
         self.got.append((publication.id, publication.channel.name, publication.event, publication.data))
@@ -35,6 +37,9 @@ class Recorder:
 
     def on_state(self, degraded: bool) -> None:
         self.states.append(degraded)
+
+    def on_gone(self, process: str, silent: float) -> None:
+        self.gone.append((process, silent))
 
     def ids(self) -> list[str]:
         return [got[0] for got in self.got]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from mechamap_rt.errors import Code, Disconnect
 from mechamap_rt.transport.native import RETURN_WITHIN
 from mechamap_rt.wire import native
 from tests.clients.crowd import Member
-from tests.clients.native import LIMIT
+from tests.clients.native import COUNT, LIMIT
 from tests.docs.asyncapi import (
     REALTIME,
     RECEIVED,
@@ -146,6 +147,41 @@ def activity(stage: Stage) -> None:
 
 
 @scenario
+def notifications(stage: Stage) -> None:
+    path = stage._paths.mktemp("database") / "site.sqlite"
+    server = stage.start(DB_SQLITE_PATH=str(path))
+    rows = [(ident, 1 + ident // 4, "x") for ident in (1, 2, 3, 4)]
+    execute(path, "INSERT INTO notifications (id, user_id, type) VALUES (?, ?, ?)", rows)
+    with stage.user(1, server) as an, stage.user(1, server) as other:
+        an.counts = other.counts = True
+        for client in (an, other):
+            assert client.told("unreadCount")["data"]["unreadCount"] == 3
+        for ident, data in ((1, {"notificationId": 1}), (1, "1"), (2, {"notification_id": "2"})):
+            assert an.answers(type="event", id=1, event="notification_read", data=data) == "notificationMarked"
+            assert (an.seen[-1]["data"]["notificationId"], an.seen[-1]["data"]["state"]) == (ident, "stored")
+        assert [other.next()["event"] for _ in range(3)] == ["notification_read", "notification.read", COUNT]
+        assert an.refused(type="event", id=2, event="notification_read", data=4) == Code.PERMISSION_DENIED
+        assert an.answers(type="event", id=3, event="notifications_read_all") == "notificationsMarked"
+        assert an.seen[-1]["data"]["count"] == 1
+        assert other.event("notifications_read_all")["data"]["readBy"] == 1
+        assert other.told("unreadCount")["data"]["unreadCount"] == 0
+        execute(path, "ALTER TABLE notifications RENAME TO hidden")
+        an.ask(type="event", id=4, event="notification_read", data=4)
+        assert an.seen[-1]["data"]["state"] == "accepted"
+        execute(path, "ALTER TABLE hidden RENAME TO notifications")
+        assert an.event("error")["data"]["details"]["notificationId"] == 4
+
+
+def execute(path: Path, statement: str, rows: Sequence[Sequence[Any]] = ((),)) -> None:
+    """Run one statement on the embedded database of a server, for each of these rows."""
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.executemany(statement, rows) if rows[0] else database.execute(statement)
+    finally:
+        database.close()
+
+
+@scenario
 def requests_by_event_name(stage: Stage) -> None:
     with stage.user(1) as client:
         for event in ("subscribe", "subscribe_request", "join_channel"):
@@ -218,6 +254,9 @@ def malformed_requests(stage: Stage) -> None:
         ({"type": "event", "event": "typing_start", "data": {"channel": ""}}, "channel"),
         ({"type": "event", "event": "typing_stop", "data": {"thread_id": 0}}, "thread_id"),
         ({"type": "event", "event": "typing_stop", "data": {"thread_id": "01"}}, "thread_id"),
+        ({"type": "event", "event": "notification_read"}, "notificationId"),
+        ({"type": "event", "event": "notification_read", "data": {"notificationId": 0}}, "notificationId"),
+        ({"type": "event", "event": "notification_read", "data": {"notification_id": "x"}}, "notificationId"),
         ({"type": "event", "event": "subscribe"}, "channel"),
         ({"type": "event", "event": "join_channel", "data": ["thread.1"]}, "channel"),
     ]

@@ -15,12 +15,13 @@ import pytest
 from docutils.core import publish_doctree
 
 from mechamap_rt.auth import jwt
-from mechamap_rt.commands import dispatch, table, typing
-from mechamap_rt.core import channels
-from mechamap_rt.core.publication import _STATE, _VOLATILE, DeliveryClass
+from mechamap_rt.commands import dispatch, notifications, table, typing
+from mechamap_rt.core import batches, channels
+from mechamap_rt.core.publication import _STATE, _VOLATILE, DeliveryClass, Priority
 from mechamap_rt.core.rules import RESOURCES
 from mechamap_rt.errors import Code, Disconnect
 from mechamap_rt.http import bodies
+from mechamap_rt.notifications import reading
 from mechamap_rt.settings import serving
 from mechamap_rt.settings.option import options_of
 from mechamap_rt.transport import enginesession
@@ -95,12 +96,14 @@ def test_client_events() -> None:
         policy=nothing,
         authenticator=nothing,
         typing=nothing,
+        presence=nothing,
         subscriptions=nothing,
         store=nothing,
         clock=time.time,
         extend=print,
     )
-    assert sorted(row[0] for row in rows("Client events")) == sorted(commands.table())
+    known = [*commands.table(), *notifications.NotificationCommands(None, time.time).table()]
+    assert sorted(row[0] for row in rows("Client events")) == sorted(known)
 
 
 def test_native_requests() -> None:
@@ -114,6 +117,15 @@ def test_delivery_classes() -> None:
     assert set(documented["volatile"].split(", ")) == _VOLATILE
     assert {event for _, event in _STATE} == set(re.findall(r"\w+\.[\w.]+", documented["state"]))
     assert f"at most {bodies.MAX_KEY} characters" in rows("Delivery under pressure", 1)[1][1]
+
+
+def test_priorities() -> None:
+    documented = {row[0]: row[1] for row in rows("Priorities")}
+    promised = {Priority.HIGH: "at once"} | {one: f"{seconds:g} s" for one, seconds in batches.PROMISED.items()}
+    assert documented == {one.name.lower(): promised[one] for one in Priority}
+    page = " ".join((ROOT / "docs" / "protocols.rst").read_text("utf-8").split())
+    assert f"A batch has at most {batches.MAX_EVENTS} events" in page
+    assert f"not more than {batches.MAX_BYTES};" in page
 
 
 def test_limits_that_are_settings() -> None:
@@ -130,6 +142,7 @@ def test_fixed_limits() -> None:
         "native requests that wait for authentication to end": native_sessions.MAX_WAITING,
         "channels that one connection types in": typing.MAX_AT_ONCE,
         "seconds until typing ends by itself": typing.EXPIRY,
+        "seconds that what was read waits to be stored": reading.PATIENCE,
         "levels of arrays and objects in JSON": json.MAX_DEPTH,
         "characters of a channel's name": channels.MAX_LENGTH,
         "characters of a native request's id": native.MAX_REQUEST_ID,

@@ -12,13 +12,14 @@ from mechamap_rt.settings.backing import Database as DatabaseSettings
 from mechamap_rt.storage.database import Database
 from mechamap_rt.storage.sqlite import script, seed, statements
 from tests.contracts.database import QuestionsContract
+from tests.contracts.notifications import NotificationsContract
 from tests.mariadb import DATABASE, MariaDB
 from tests.storage.cases import MariaDBCase, StorageCase
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n WHERE x < 0"
 
 
-class SQLiteQuestions(QuestionsContract):
+class SQLiteQuestions(QuestionsContract, NotificationsContract):
     SLOW = ENDLESS
     NO_TIME = "soon"
 
@@ -46,7 +47,7 @@ class FileTests(SQLiteQuestions, StorageCase):
         return self._file
 
 
-class MariaDBTests(QuestionsContract, MariaDBCase):
+class MariaDBTests(QuestionsContract, NotificationsContract, MariaDBCase):
     SLOW = "SELECT SLEEP(30)"
     NO_TIME = "0000-00-00 00:00:00"
 

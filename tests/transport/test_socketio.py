@@ -22,6 +22,7 @@ from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.outbox import SocketOutbox, Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.presence.presence import Presence
 from mechamap_rt.sessions.local import LocalStore
 from mechamap_rt.transport.handshake import Credentials
 from mechamap_rt.transport.lobby import Lobby
@@ -79,6 +80,7 @@ class Case(SynchronousTestCase):
             authenticator=Authenticator(backend, TokenCache(300, 100, time.time), time.time),
             store=store,
             typing=Typing(self.node, wheel, self.clock.seconds),
+            presence=Presence(self.node, wheel, self.clock.seconds),
             wheel=wheel,
             clock=self.clock.seconds,
         )

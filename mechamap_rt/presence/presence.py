@@ -1,0 +1,203 @@
+"""Who is online, by user: over all devices, processes and hosts, with a grace for those who change the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mechamap_rt.bus.node import Node
+from mechamap_rt.core.channels import Channel
+from mechamap_rt.core.connection import NOT_YET, Attendance, Connection
+from mechamap_rt.core.publication import DeliveryClass, Publication
+from mechamap_rt.core.wheel import Deadline, Wheel
+from mechamap_rt.presence.notices import Notice
+from mechamap_rt.presence.rooms import Rooms
+from mechamap_rt.presence.roster import Card
+from mechamap_rt.presence.seats import GRACE, Seats
+from mechamap_rt.presence.standing import Standing
+from mechamap_rt.wire import json
+
+_log = Logger()
+
+#: Members that are listed; their number is always told.
+MAX_LISTED: Final = 1_000
+#: Users of one question who is online.
+MAX_ASKED: Final = 1_000
+#: Seconds between two comparisons with what the other processes have.
+COMPARE: Final = 20.0
+
+#: What processes tell one another, as names of publications.
+ROSTER: Final = "\x00roster"
+NOTICE: Final = "\x00notice"
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_roster: Final = msgspec.msgpack.Decoder(tuple[str, int, Card | None, int, float]).decode
+_decode_notice: Final = msgspec.msgpack.Decoder(tuple[str, str, bytes, list[str]]).decode
+
+
+class Presence:
+    """Presence as one process of the cluster knows it.
+
+    :param clock: seconds since the epoch.
+    """
+
+    def __init__(self, node: Node, wheel: Wheel, clock: Callable[[], float] = time.time) -> None:
+        self._node = node
+        self._wheel = wheel
+        self._clock = clock
+        self._lingering: dict[int, Deadline] = {}
+        self._processes: set[str] = set()
+        self._comparing: Deadline | None = None
+        # from a point that moves faster than people come and go: a process of the same name goes on above the last
+        self.seats = Seats(wheel, clock, int((time.time() - 1.76e9) * 1e5), self._changed)
+        self.standing = Standing(wheel, clock, self._ask_online, lambda resource: self.rooms.get(resource))
+        self.rooms = Rooms(node, wheel, clock, self.seats, self.standing)
+        node.answer("online", self._answer_online)
+        node.listen(ROSTER, self._heard_roster)
+        node.listen(NOTICE, self._heard_notice)
+        node.gone, node.whole = self._gone, self._compare
+
+    def start(self) -> None:
+        """Compare what is known with the other processes from time to time."""
+        self._comparing = self._wheel.after(COMPARE, self._compare)
+
+    # connections
+
+    def arrive(self, connection: Connection) -> None:
+        """A connection has been let in."""
+        if not connection.identity.invisible:
+            deadline = self._lingering.pop(connection.identity.user_id, None)
+            if deadline is not None:
+                deadline.cancel()
+
+    def depart(self, connection: Connection) -> None:
+        """It has ended; its user is online for a while yet."""
+        user_id = connection.identity.user_id
+        if not connection.identity.invisible and not self._connected(user_id) and user_id not in self._lingering:
+            self._lingering[user_id] = self._wheel.after(GRACE, partial(self._lingering.pop, user_id, None))
+        for resource in tuple(connection.presence or ()):
+            self.exit(connection, resource, GRACE)
+
+    def review(self, connection: Connection) -> None:
+        """The user's identity is another one now: perhaps they want to be seen, or not to be, from now on."""
+        for resource in connection.presence or ():
+            if connection.identity.invisible:
+                self.seats.leave(connection, resource, 0.0)
+            else:
+                self.seats.take(connection, resource)
+
+    # channels
+
+    def enter(self, connection: Connection, channel: Channel) -> Deferred[dict[str, Any]]:
+        """``connection``, a subscriber of ``channel``, takes part in it.
+
+        :returns: fires with ``members``: the first 1,000 of ``{id, name, avatar}``, and ``total``.
+        """
+        return Deferred.fromCoroutine(self._enter(connection, channel))
+
+    async def _enter(self, connection: Connection, channel: Channel) -> dict[str, Any]:
+        if channel.resource not in connection.subscriptions:
+            return {}
+        if connection.presence is None:
+            connection.presence = {}
+        if channel.resource not in connection.presence:
+            connection.presence[channel.resource] = Attendance(channel.name, NOT_YET)
+            if not connection.identity.invisible:
+                self.seats.take(connection, channel.resource)
+        roster = await self.rooms.watch(connection, channel.resource)
+        return {} if roster is None else {"members": roster.members(MAX_LISTED), "total": len(roster)}
+
+    def exit(self, connection: Connection, resource: str, grace: float = 0.0) -> None:
+        """It does not take part any more, if it did.
+
+        :param grace: seconds for which its user is taken to be there still.
+        """
+        if connection.presence is None or connection.presence.pop(resource, None) is None:
+            return
+        if not connection.presence:
+            connection.presence = None
+        self.rooms.unwatch(connection, resource)
+        self.seats.leave(connection, resource, grace)
+
+    def tell(self, connection: Connection, event: str, payload: dict[str, Any]) -> None:
+        """Tell everybody who shares a presence channel with this connection, each once; volatile."""
+        if connection.identity.invisible:
+            return
+        told: list[str] = []
+        data = json.encode(payload)
+        for resource in tuple(connection.presence or ()):
+            self._node.spread(resource, NOTICE, _encode((connection.id, event, data, told)))
+            told.append(resource)
+
+    # questions
+
+    async def online(self, user_ids: Iterable[int]) -> set[int]:
+        """Those of these users who are online, anywhere in the cluster."""
+        asked = list(dict.fromkeys(user_ids))
+        found: set[int] = set()
+        for at in range(0, len(asked), MAX_ASKED):
+            online, _ = await self._ask_online(asked[at : at + MAX_ASKED])
+            found |= online
+        return found
+
+    async def _ask_online(self, user_ids: list[int]) -> tuple[set[int], bool]:
+        answers = await self._node.ask("online", user_ids)
+        answered = {process for process, _ in answers}
+        whole = not self._node.degraded and self._processes <= answered
+        self._processes |= answered
+        return {user_id for _, online in answers for user_id in online}, whole
+
+    def _answer_online(self, user_ids: list[int]) -> tuple[str, list[int]]:
+        return self._node.name, [user_id for user_id in user_ids if self._here(user_id)]
+
+    def _here(self, user_id: int) -> bool:
+        return user_id in self._lingering or self._connected(user_id) or self.rooms.haunted_by(user_id)
+
+    def _connected(self, user_id: int) -> bool:
+        return any(not connection.identity.invisible for connection in self._node.connections_of(user_id))
+
+    # between processes
+
+    def _changed(self, resource: str, version: int, card: Card | None, user_id: int, seen: float) -> None:
+        self._node.spread(resource, ROSTER, _encode((self._node.name, version, card, user_id, seen)))
+
+    def _heard_roster(self, publication: Publication) -> None:
+        if publication.delivery is DeliveryClass.INTERNAL:
+            process, version, card, user_id, seen = _decode_roster(publication.data)
+            self.rooms.change(publication.channel.resource, process, version, card, user_id, seen)
+
+    def _heard_notice(self, publication: Publication) -> None:
+        room = self.rooms.get(publication.channel.resource)
+        if room is None or publication.delivery is not DeliveryClass.INTERNAL:
+            return
+        sender, event, data, told = _decode_notice(publication.data)
+        notice = Notice(event, data, DeliveryClass.VOLATILE)
+        for watcher in room.watchers:
+            if watcher.id != sender and (watcher.presence or {}).keys().isdisjoint(told):
+                notice.send(watcher)
+
+    def _gone(self, process: str, silent: float) -> None:
+        self._processes.discard(process)
+        self.rooms.bury(process, silent)
+
+    def _compare(self) -> None:
+        if self._comparing is not None:
+            self._comparing.cancel()
+            self._comparing = self._wheel.after(COMPARE, self._compare)
+        comparing = Deferred.fromCoroutine(self.rooms.compare())
+        comparing.addErrback(lambda reason: _log.failure("Presence could not be compared", reason))
+
+    def figures(self) -> dict[str, int]:
+        """Sizes of what is kept here."""
+        return {
+            "channels": len(self.rooms),
+            "seats": len(self.seats),
+            "known": len(self.standing),
+            "lingering": len(self._lingering),
+        }
