@@ -218,8 +218,8 @@ class ISite(Interface):
     def forum(forum_id: int) -> Deferred[Any]:
         """The :class:`~mechamap_rt.storage.site.Forum`, or ``None``."""
 
-    def group(group_id: int) -> Deferred[list[int]]:
-        """The ids of the active members of a group; of at most 50,000."""
+    def group(group_id: int) -> Deferred[Any]:
+        """The :class:`~mechamap_rt.storage.site.Group`: how many active members it has, and who; none is no fault."""
 
     def member(table: str, columns: tuple[str, str], active: str, pair: tuple[int, int]) -> Deferred[bool]:
         """Is there a row of ``table`` whose two ``columns`` (of what, which user) are ``pair``?

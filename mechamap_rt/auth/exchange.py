@@ -12,12 +12,14 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IConsumer, IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from twisted.web._newclient import ParseError
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseDone,
+    ResponseFailed,
     ResponseNeverReceived,
 )
 from twisted.web.http import PotentialDataLoss
@@ -67,10 +69,11 @@ class Exchange:
         line = _Line(self._pool, self._used)
         try:
             return await self._request(line, path, told, body, self._timeout)
-        except (ResponseNeverReceived, RequestTransmissionFailed):
-            if not line.kept:
+        except (ResponseNeverReceived, RequestTransmissionFailed, ResponseFailed) as failed:
+            if not line.kept or (type(failed) is ResponseFailed and not failed.reasons[0].check(ParseError)):
                 raise
-        # the site has closed the connection meanwhile, perhaps all that were kept: once more, on a new one
+        # the site has closed the connection meanwhile, perhaps all that were kept, or had more to say about the request
+        # before than it should: once more, on a new one
         new = _Line(HTTPConnectionPool(self._reactor, persistent=False), self._used)
         return await self._request(new, path, told, body, max(late - self._reactor.seconds(), 0.001))
 

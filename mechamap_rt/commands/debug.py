@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import Command
-from mechamap_rt.commands.outcome import Outcome
+from mechamap_rt.commands.outcome import Outcome, rate_limited
 from mechamap_rt.core.connection import Connection, State
 from mechamap_rt.core.identity import ADMIN
 from mechamap_rt.core.outbox import OutboxStats
@@ -70,16 +70,14 @@ class Debugging:
         elif connection not in self._shown:
             self._clear()
             if len(self._shown) >= MAX_SHOWN:
-                raise ClientFault(Code.RATE_LIMITED, f"At most {MAX_SHOWN} connections at once")
+                raise rate_limited(f"connections in debug mode: {MAX_SHOWN} at once", INTERVAL)
             self._shown[connection] = None
-            self._begin()
+            # the first figures come at once, but after the answer
+            self._wheel.after(0.0, lambda: self._begin_show((connection,)))
+            if not self._ticking:
+                self._ticking = True
+                self._wheel.after(INTERVAL, self._tick)
         return Outcome("debug_mode", {"enabled": enabled, "timestamp": json.timestamp(self._clock())})
-
-    def _begin(self) -> None:
-        if not self._ticking:
-            self._ticking = True
-            # after the answer
-            self._wheel.after(0.0, self._tick)
 
     def _tick(self) -> None:
         self._clear()
@@ -87,7 +85,10 @@ class Debugging:
             self._ticking = False
             return
         self._wheel.after(INTERVAL, self._tick)
-        showing = Deferred.fromCoroutine(self._show())
+        self._begin_show(tuple(self._shown))
+
+    def _begin_show(self, connections: Iterable[Connection]) -> None:
+        showing = Deferred.fromCoroutine(self._show(connections))
         showing.addErrback(lambda reason: _log.failure("Debugging figures could not be made", reason))
 
     def _clear(self) -> None:
@@ -96,7 +97,7 @@ class Debugging:
             if connection.state is not State.ACTIVE or connection.identity.rank < ADMIN:
                 del self._shown[connection]
 
-    async def _show(self) -> None:
+    async def _show(self, connections: Iterable[Connection]) -> None:
         cluster = await self._census.figures()
         events = {
             "connection_stats": self._connections() | {"cluster": cluster},
@@ -105,8 +106,9 @@ class Debugging:
         }
         self._clear()
         about = {"worker": self._node.name, "timestamp": json.timestamp(self._clock())}
-        for event, payload in events.items():
-            for connection in self._shown:
+        for connection in connections:
+            # it may have ended it meanwhile
+            for event, payload in events.items() if connection in self._shown else ():
                 connection.emit(event, payload | about, DeliveryClass.VOLATILE)
 
     def _connections(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from twisted.internet.defer import DeferredList
+
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.arguments import group_of
 from mechamap_rt.commands.dispatch import Command
@@ -14,6 +16,7 @@ from mechamap_rt.commands.typing import GROUP, Typing
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.loader import Loader
 from mechamap_rt.errors import ClientFault, Code
 from mechamap_rt.interfaces import IPolicy, ISite
 from mechamap_rt.presence.presence import Presence
@@ -21,8 +24,6 @@ from mechamap_rt.wire import json
 
 #: Characters of a message.
 MAX_MESSAGE: Final = 10_000
-#: Members of a group who are looked for when it is asked how many are online.
-MAX_LOOKED_FOR: Final = 10_000
 
 
 class GroupCommands:
@@ -50,6 +51,7 @@ class GroupCommands:
         self._presence = presence
         self._typing = typing
         self._clock = clock
+        self._counts: Loader[int, tuple[int, int]] = Loader(self._count)
 
     def table(self) -> Mapping[str, Command]:
         """Every event, by the name clients use."""
@@ -76,7 +78,8 @@ class GroupCommands:
 
     async def typing_start(self, connection: Connection, data: Any) -> Outcome:
         channel = self._joined(connection, data)
-        await self._client.spend(channel)
+        if self._typing.is_news(connection, channel.resource, GROUP):
+            await self._client.spend(channel)
         if channel.resource in connection.subscriptions:
             self._typing.start(connection, channel, GROUP)
         return Outcome(None)
@@ -102,10 +105,19 @@ class GroupCommands:
         """How many active members there are, and how many of them are online, on whatever page."""
         group_id = group_of(data)
         await self._membership(connection, group_id)
-        members = await self._site.group(group_id)
-        online = await self._presence.online(members[:MAX_LOOKED_FOR])
-        counts = {"group_id": group_id, "count": len(members), "online": len(online)}
+        count, online = await self._counts.load(group_id) or (0, 0)
+        counts = {"group_id": group_id, "count": count, "online": online}
         return Outcome("member_count_updated", counts | {"timestamp": json.timestamp(self._clock())})
+
+    async def _count(self, group_ids: list[int]) -> dict[int, tuple[int, int]]:
+        """Of each group: its active members, and how many of those who are listed are online."""
+        groups = await DeferredList([self._site.group(group_id) for group_id in group_ids], consumeErrors=True)
+        counts: dict[int, tuple[int, int]] = {}
+        for group_id, (known, group) in zip(group_ids, groups, strict=True):
+            if not known:
+                group.raiseException()
+            counts[group_id] = (group.count, len(await self._presence.online(group.members)))
+        return counts
 
     async def _membership(self, connection: Connection, group_id: int) -> Channel:
         """The group's channel.

@@ -143,7 +143,8 @@ class ClientCommands:
 
     async def typing_start(self, connection: Connection, data: Any) -> Outcome:
         channel = self._where(connection, data)
-        await self.spend(channel)
+        if self._typing.is_news(connection, channel.resource):
+            await self.spend(channel)
         if channel.resource in connection.subscriptions:
             self._typing.start(connection, channel)
         return Outcome(None)

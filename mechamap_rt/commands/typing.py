@@ -10,13 +10,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
 from mechamap_rt.bus.node import Node
+from mechamap_rt.commands.arguments import ident
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Announced, Connection
 from mechamap_rt.core.publication import Publication
 from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.wire import json
+
+_log = Logger()
 
 #: Seconds after which a start without a stop is taken back.
 EXPIRY: Final = 10.0
@@ -39,8 +45,10 @@ class Form(NamedTuple):
 def _in_channel(connection: Connection, name: str) -> dict[str, Any]:
     identity, channel = connection.identity, channels.parse(name)
     payload: dict[str, Any] = {"userId": identity.user_id, "name": identity.name, "channel": name}
-    if channel.kind == "thread":
-        payload["thread_id"] = int(channel.resource.partition(".")[2])
+    number = ident(channel.resource.partition(".")[2]) if channel.kind == "thread" else None
+    # where the site decides who hears what, a thread's channel may have any name
+    if number is not None:
+        payload["thread_id"] = number
     return payload
 
 
@@ -51,6 +59,7 @@ def _in_group(connection: Connection, name: str) -> dict[str, Any]:
 
 CHANNEL: Final = Form("user_typing", "user_stopped_typing", _in_channel)
 GROUP: Final = Form("group_typing_start", "group_typing_stop", _in_group)
+_FORMS: Final = {form.start: form for form in (CHANNEL, GROUP)}
 
 #: A user, a resource, and the name of the form's start event.
 _Key = tuple[int, str, str]
@@ -83,21 +92,25 @@ class Typing:
         self._wheel = wheel
         self._clock = clock
         self._shown: dict[_Key, _Shown] = {}
-        for form in (CHANNEL, GROUP):
+        node.answer("typing", self._answer)
+        for form in _FORMS.values():
             node.listen(form.start, partial(self._heard, form, True))
             node.listen(form.stop, partial(self._heard, form, False))
 
     def start(self, connection: Connection, channel: Channel, form: Form = CHANNEL) -> None:
         """``connection``, a subscriber of ``channel``, types there."""
+        resource = channel.resource
         board = connection.typing
         if board is None:
             board = connection.typing = {}
-        running = board.pop(channel.resource, None)
+        if resource in board and board[resource].form is not form:
+            # what was told in one form is taken back in the same
+            self.stop(connection, resource)
+        running = board.pop(resource, None)
         if running is not None:
             running.deadline.cancel()
         elif len(board) >= MAX_AT_ONCE:
             self.stop(connection, next(iter(board)))
-        resource = channel.resource
         deadline = self._wheel.after(EXPIRY, lambda: self.stop(connection, resource))
         board[resource] = Announced(channel.name, form, deadline)
         self._show(connection, resource, form)
@@ -109,15 +122,35 @@ class Typing:
         if running is None:
             return
         running.deadline.cancel()
-        user_id, form = connection.identity.user_id, running.form
-        if silently or self._typist(user_id, resource, form) is not None:
+        if silently or self._typist(connection.identity.user_id, resource, running.form) is not None:
             return
-        shown = self._shown.get((user_id, resource, form.start))
-        if shown is None or shown.typing:
+        ending = Deferred.fromCoroutine(self._take_back(connection, resource, running))
+        ending.addErrback(lambda reason: _log.failure("Typing could not be taken back", reason))
+
+    async def _take_back(self, connection: Connection, resource: str, running: Announced) -> None:
+        """Announce the end, unless the user types on in another process: then it is for that one to announce."""
+        user_id, form = connection.identity.user_id, running.form
+        key = (user_id, resource, form.start)
+        shown = self._shown.get(key)
+        if shown is not None and not shown.typing:
+            if shown.pending is not None:
+                shown.pending.cancel()
+                shown.pending = None
+            return
+        if any(await self._node.ask("typing", key)):
+            return
+        latest = self._shown.get(key)
+        if latest is not None and (latest is not shown or not latest.typing):
+            # begun again, or taken back, meanwhile
+            return
+        if self._typist(user_id, resource, form) is None:
             self._announce(connection, running.name, form, form.stop)
-        elif shown.pending is not None:
-            shown.pending.cancel()
-            shown.pending = None
+
+    def _answer(self, asked: list[Any]) -> bool:
+        """Does this user, in this resource and form, type here?"""
+        user_id, resource, start = asked
+        form = _FORMS.get(start)
+        return form is not None and self._typist(user_id, resource, form) is not None
 
     def leave_all(self, connection: Connection, *, silently: bool = False) -> None:
         """It is gone.
@@ -137,17 +170,27 @@ class Typing:
 
     # what others are shown
 
+    def is_news(self, connection: Connection, resource: str, form: Form = CHANNEL) -> bool:
+        """Would others be told of a start, now or soon? Otherwise it is a mere repetition."""
+        shown = self._shown.get((connection.identity.user_id, resource, form.start))
+        return shown is None or self._wait(shown) <= 0 or (not shown.typing and shown.pending is None)
+
+    def _wait(self, shown: _Shown) -> float:
+        return shown.since + INTERVAL - self._wheel.seconds()
+
     def _show(self, connection: Connection, resource: str, form: Form) -> None:
         """Announce a start, now or, where others see none, as soon as it may be."""
+        if not self.is_news(connection, resource, form):
+            return
         key = (connection.identity.user_id, resource, form.start)
         shown = self._shown.get(key)
-        wait = 0.0 if shown is None else shown.since + INTERVAL - self._wheel.seconds()
-        if shown is None or wait <= 0:
-            running = (connection.typing or {}).get(resource)
-            if running is not None:
-                self._announce(connection, running.name, form, form.start)
-        elif not shown.typing and shown.pending is None:
+        wait = 0.0 if shown is None else self._wait(shown)
+        if shown is not None and wait > 0:
             shown.pending = self._wheel.after(wait, partial(self._show_late, key, form))
+            return
+        running = (connection.typing or {}).get(resource)
+        if running is not None:
+            self._announce(connection, running.name, form, form.start)
 
     def _show_late(self, key: _Key, form: Form) -> None:
         shown = self._shown.get(key)

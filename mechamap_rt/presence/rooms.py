@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core.connection import Attendance, Connection
 from mechamap_rt.core.deferreds import shared
+from mechamap_rt.core.loader import Loader
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.errors import Unavailable
@@ -20,7 +21,6 @@ from mechamap_rt.presence.notices import Notice
 from mechamap_rt.presence.roster import Card, Change, Roster, described
 from mechamap_rt.presence.seats import GRACE, Seats
 from mechamap_rt.presence.standing import Standing
-from mechamap_rt.storage.loader import Loader
 from mechamap_rt.wire import json
 
 #: Resources of one question about what processes have, and members of one answer, roughly.

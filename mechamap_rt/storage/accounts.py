@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mechamap_rt.core.identity import MAX_ID
+from mechamap_rt.core.loader import Loader
 from mechamap_rt.interfaces import IAccounts, IDatabase
-from mechamap_rt.storage.loader import Loader, marks
-from mechamap_rt.storage.times import chosen, text
+from mechamap_rt.storage.statements import chosen, marks, text
 from mechamap_rt.wire import json
 
 #: Ids of one query of :meth:`Accounts.standing`, and of one :meth:`Accounts.used`.

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mechamap_rt.core.loader import Loader
 from mechamap_rt.interfaces import IDatabase, INotifications
-from mechamap_rt.storage.loader import Loader, marks
-from mechamap_rt.storage.times import chosen, text
+from mechamap_rt.storage.statements import chosen, marks, text
 
 #: A notification's id, and the id of the user who is said to own it.
 Pair = tuple[int, int]

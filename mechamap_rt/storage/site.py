@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mechamap_rt.core.loader import Loader
 from mechamap_rt.interfaces import IDatabase, ISite
-from mechamap_rt.storage.loader import Loader, marks
+from mechamap_rt.storage.statements import marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,20 @@ class Forum:
     private: bool
 
 
-#: Members of the groups that are asked about at the same moment.
-MAX_MEMBERS: Final = 50_000
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The active members of a group.
+
+    :ivar count: how many.
+    :ivar members: their ids, of at most :data:`MAX_MEMBERS`.
+    """
+
+    count: int
+    members: tuple[int, ...]
+
+
+#: Members who are listed, of all groups that are asked about at the same moment; more are counted.
+MAX_MEMBERS: Final = 10_000
 #: Tables that may be asked who belongs to what, each with a loader of its own.
 MAX_TABLES: Final = 100
 
@@ -46,7 +59,7 @@ class Site:
         self._database = database
         self._threads: Loader[int, Thread] = Loader(self._fetch_threads)
         self._forums: Loader[int, Forum] = Loader(self._fetch_forums)
-        self._groups: Loader[int, list[int]] = Loader(self._fetch_groups)
+        self._groups: Loader[int, Group] = Loader(self._fetch_groups)
         self._members: dict[tuple[str, str, str, str], Loader[tuple[int, int], bool]] = {}
 
     def thread(self, thread_id: int) -> Deferred[Thread | None]:
@@ -72,19 +85,33 @@ class Site:
         rows = await self._database.query(f"SELECT id, is_private FROM forums WHERE id IN ({marks(len(ids))})", ids)
         return {ident: Forum(bool(private)) for ident, private in rows}
 
-    def group(self, group_id: int) -> Deferred[list[int]]:
-        return self._groups.load(group_id).addCallback(lambda members: members or [])
+    def group(self, group_id: int) -> Deferred[Group]:
+        return self._groups.load(group_id).addCallback(lambda group: group or Group(0, ()))
 
-    async def _fetch_groups(self, ids: list[int]) -> dict[int, list[int]]:
+    async def _fetch_groups(self, ids: list[int]) -> dict[int, Group]:
         rows = await self._database.query(
             f"SELECT conversation_id, user_id FROM group_members WHERE conversation_id IN ({marks(len(ids))})"
             " AND is_active = 1 LIMIT %s",
             [*ids, MAX_MEMBERS],
         )
-        found: dict[int, list[int]] = {}
+        if len(rows) >= MAX_MEMBERS:
+            return await self._fetch_large(ids, rows)
+        members: dict[int, list[int]] = {}
         for group_id, user_id in rows:
-            found.setdefault(int(group_id), []).append(int(user_id))
-        return found
+            members.setdefault(int(group_id), []).append(int(user_id))
+        return {group_id: Group(len(found), tuple(found)) for group_id, found in members.items()}
+
+    async def _fetch_large(self, ids: list[int], rows: list[tuple[Any, ...]]) -> dict[int, Group]:
+        """Not all rows have come, so that each group is asked about alone, and counted where it is the large one."""
+        if len(ids) > 1:
+            found: dict[int, Group] = {}
+            for each in ids:
+                found |= await self._fetch_groups([each])
+            return found
+        [(count,)] = await self._database.query(
+            "SELECT COUNT(*) FROM group_members WHERE conversation_id = %s AND is_active = 1", ids
+        )
+        return {ids[0]: Group(int(count), tuple(int(user_id) for _, user_id in rows))}
 
     def member(self, table: str, columns: tuple[str, str], active: str, pair: tuple[int, int]) -> Deferred[bool]:
         key = (table, *columns, active)

@@ -90,8 +90,8 @@ class Case(SynchronousTestCase):
     def build(self, events: int = 0, typing: int = 0, channel: int = 0) -> None:
         seconds = self.clock.seconds
         rates = {"events": events, "typing": typing, "channel": channel}
-        store = LocalStore(Tally(Quota(rates=rates), seconds))
-        commands = ClientCommands(
+        store = self.store = LocalStore(Tally(Quota(rates=rates), seconds))
+        commands = self.commands = ClientCommands(
             node=self.node,
             policy=self.policy,
             authenticator=Tokens(),
@@ -336,5 +336,16 @@ class TypingTests(Case):
 
     def test_events_on_one_channel_are_limited_for_all_together(self) -> None:
         self.build(channel=3)
-        outcomes = [self.ask(user, "typing_start", "thread.1") for user in (self.mine, self.theirs) * 2]
+        users = [self.mine, self.theirs, *(self.connect(f"c{user_id}", user_id)[0] for user_id in (7, 8))]
+        for user in users:
+            self.node.subscribe(user, channels.parse("thread.1"))
+        outcomes = [self.ask(user, "typing_start", "thread.1") for user in users]
         self.assertEqual([o.fault is None for o in outcomes], [True, True, True, False])
+        self.assertEqual(outcomes[3].payload["code"], Code.RATE_LIMITED)
+        self.assertGreater(outcomes[3].payload["details"]["retryAfter"], 0)
+
+    def test_what_others_are_not_told_of_does_not_count(self) -> None:
+        self.build(channel=2)
+        for _ in range(10):
+            self.assertIsNone(self.ask(self.mine, "typing_start", "thread.1").fault)
+        self.assertIsNone(self.ask(self.theirs, "typing_start", "thread.1").fault)

@@ -37,7 +37,7 @@ def this_server(folder: Path) -> Iterator[Target]:
     server = Server.start(
         folder,
         {
-            # without it nothing is known of notifications, and nobody is told a count that the other server does not tell
+            # without it no count of notifications is told, which the other server does not tell either
             "DEMO_ENABLED": "false",
             "WS_PING_INTERVAL": str(PING_INTERVAL),
             "WS_PING_TIMEOUT": str(PING_TIMEOUT),

@@ -15,8 +15,9 @@ from zope.interface.verify import verifyObject
 
 from mechamap_rt.errors import Unavailable
 from mechamap_rt.interfaces import IAccounts, IDatabase, ISite
+from mechamap_rt.storage import site as rows
 from mechamap_rt.storage.accounts import MAX_PERMISSIONS, USER_TYPE, Accounts, Token, User
-from mechamap_rt.storage.site import Forum, Site, Thread
+from mechamap_rt.storage.site import Forum, Group, Site, Thread
 from tests.bus.redis_case import coroutine, until
 
 #: What a statement may be given, and what must come back of it.
@@ -222,6 +223,24 @@ class QuestionsContract(DatabaseContract):
         assert await site.member("group_members", columns, "", (3, 4)) is True
         crowd = [(3, user) for user in range(1, 1001)]
         assert sum(await gatherResults([site.member("group_members", columns, "is_active", one) for one in crowd])) == 3
+
+    @coroutine
+    async def test_groups(self) -> None:
+        database, _, site = await self.questions()
+        group = await site.group(3)
+        assert (group.count, sorted(group.members)) == (3, [1, 2, 3])
+        assert await site.group(4711) == Group(0, ())
+        small, large = new_id(), new_id()
+        for group_id, size in ((small, 2), (large, 9)):
+            for user_id in range(1, size + 1):
+                active = {"is_active": int(user_id != 2)}
+                await self.insert(database, "group_members", conversation_id=group_id, user_id=user_id, **active)
+        self.patch(rows, "MAX_MEMBERS", 5)  # type: ignore[attr-defined]
+        asked = [site.group(group_id) for group_id in (small, 4711, large, small, 3)]
+        found = await gatherResults(asked)
+        assert [group.count for group in found] == [1, 0, 8, 1, 3]
+        assert [len(group.members) for group in found] == [1, 0, 5, 1, 3]
+        assert set(found[2].members) <= {1, *range(3, 10)}
 
     @coroutine
     async def test_users(self) -> None:

@@ -33,7 +33,7 @@ class Overheard(Watched):
 
 def fill(mariadb: MariaDB, first: int, user: int) -> None:
     values = ", ".join(
-        f"({first + at}, {user if at % (ROWS // OWN) == 0 else user + 1 + at % 50}, 'x')" for at in range(ROWS)
+        f"({first + at}, {user if at % (ROWS // OWN) == 0 else first + at % 50}, 'x')" for at in range(ROWS)
     )
     mariadb.sql(f"INSERT INTO notifications (id, user_id, type) VALUES {values}")
     people = ", ".join(f"({first + at}, 'x', '{first + at}', '{first + at}')" for at in range(1000))

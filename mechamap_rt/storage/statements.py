@@ -1,10 +1,15 @@
-"""Times as the site's rows have them: texts in the site's time zone, to the second."""
+"""Parts of statements: lists of parameters, and times as the site's rows have them, in its time zone, to the second."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
+
+
+def marks(count: int) -> str:
+    """``%s, %s, …``"""
+    return ", ".join(["%s"] * count)
 
 
 def text(moment: float, zone: tzinfo) -> str:

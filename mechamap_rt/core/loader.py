@@ -82,8 +82,3 @@ class Loader(Generic[K, V]):
             for answer in waiting:
                 answer.errback(reason)
         self._pump()
-
-
-def marks(count: int) -> str:
-    """``%s, %s, …``"""
-    return ", ".join(["%s"] * count)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from mechamap_rt.core.loader import BATCH, MAX_WAITING, PARALLEL, Loader
 from mechamap_rt.errors import Unavailable
-from mechamap_rt.storage import loader
-from mechamap_rt.storage.accounts import Accounts
-from mechamap_rt.storage.loader import BATCH, MAX_WAITING, PARALLEL, Loader
-from tests.bus.redis_case import coroutine
-from tests.storage.cases import MariaDBCase
 
 
 class LoaderTests(TestCase):
@@ -88,31 +84,3 @@ class LoaderTests(TestCase):
         for _ in range(2):
             self._answer()
         assert self.successResultOf(again) == "v2"
-
-
-class QueriesTests(MariaDBCase):
-    @coroutine
-    async def test_a_thousand_users_are_few_queries(self) -> None:
-        accounts = Accounts(await self.open(self.shared))
-        before = self.shared.count("Com_select")
-        users = await gatherResults([accounts.user(1 + n % 3) for n in range(1000)])
-        assert [user.id for user in users] == [1 + n % 3 for n in range(1000)]
-        same = self.shared.count("Com_select") - before
-        await gatherResults([accounts.user(n) for n in range(1000)])
-        different = self.shared.count("Com_select") - before - same
-        print(f"{same} queries for 3 users, {different} for 1000")
-        assert same <= 3
-        assert different <= 2 + loader.PARALLEL + 1000 // BATCH
-
-    @coroutine
-    async def test_all_who_wait_for_a_server_that_goes_are_told(self) -> None:
-        server = self.spare
-        accounts = Accounts(await self.open(server))
-        await accounts.user(1)
-        server.freeze()
-        self.addCleanup(server.thaw)
-        loads = [accounts.user(n) for n in range(5000)]
-        server.kill()
-        self.addCleanup(server.start)
-        results = await DeferredList(loads, consumeErrors=True)
-        assert {(ok, failure.type) for ok, failure in results} == {(False, Unavailable)}
