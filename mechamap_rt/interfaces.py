@@ -122,6 +122,9 @@ class IPolicy(Interface):
         :param socket: the id of the connection that asks.
         """
 
+    def member(identity: Identity, channel: Channel) -> tuple[str, str | None]:
+        """The name and avatar under which this user, who may subscribe, takes part in this presence channel."""
+
     def changes(channel: Channel) -> bool:
         """May the answer for this channel be another one later, for the same user?"""
 

@@ -16,7 +16,7 @@ from mechamap_rt.auth.breaker import Breaker
 from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.auth.exchange import Exchange, why
 from mechamap_rt.core.channels import Channel
-from mechamap_rt.core.identity import Identity
+from mechamap_rt.core.identity import Identity, Member
 from mechamap_rt.errors import AuthRefused, Unavailable
 from mechamap_rt.interfaces import IPolicy
 from mechamap_rt.wire import json
@@ -28,6 +28,9 @@ CONCURRENT: Final = 20
 MAX_WAITING: Final = 2_000
 #: How often the site is asked about one subscription while rights are taken away.
 MAX_ATTEMPTS: Final = 3
+#: Characters of a member's name or avatar, and members of presence channels whose are remembered.
+MAX_TEXT: Final = 1_024
+MAX_MEMBERS: Final = 50_000
 
 
 class LaravelSite:
@@ -73,7 +76,7 @@ class LaravelSite:
             raise AuthRefused(_reason(status, answer))
         raise self._strange(status)
 
-    async def authorize(self, token: str, socket: str, channel: str) -> bool:
+    async def authorize(self, token: str, socket: str, channel: str) -> Member | None:
         """May the user of ``token`` hear ``channel``? What ``/broadcasting/auth`` says.
 
         :raises Unavailable: it says nothing.
@@ -83,9 +86,9 @@ class LaravelSite:
         # 500 is what the site says when it stumbles over a name that a user made up: that is not everybody's affair
         status, answer = await self._post("/broadcasting/auth", headers, body, 501)
         if status == 200 and _is_json(answer):
-            return True
+            return _member(answer)
         if status in (401, 403):
-            return False
+            return None
         raise self._strange(status)
 
     def _strange(self, status: int) -> Unavailable:
@@ -196,6 +199,21 @@ def _is_json(answer: bytes) -> bool:
     return True
 
 
+def _member(answer: bytes) -> Member:
+    """What the site says of a presence channel's member: ``{name, avatar}``, by itself or where its broadcasters have
+    it: ``{channel_data: {user_info: {..}}}``, whose first value may be a text."""
+    found = _decoded(answer)
+    data = found.get("channel_data", found)
+    if isinstance(data, str):
+        try:
+            data = json.decode(data.encode())
+        except (json.BadJSON, UnicodeEncodeError):
+            data = {}
+    info = data.get("user_info", data) if isinstance(data, dict) else {}
+    name, avatar = (info.get(key) if isinstance(info, dict) else None for key in ("name", "avatar"))
+    return Member(*(text if isinstance(text, str) and len(text) <= MAX_TEXT else None for text in (name, avatar)))
+
+
 def _is_about_key(answer: bytes) -> bool:
     """Is it this server that the site refuses, and not the user?"""
     return "api key" in str(_decoded(answer).get("message", "")).lower()
@@ -214,8 +232,8 @@ def _reason(status: int, answer: bytes) -> str:
 class Decider(Protocol):
     """The site, asked about a channel."""
 
-    async def authorize(self, token: str, socket: str, channel: str) -> bool:
-        """May the user of ``token`` hear ``channel``?
+    async def authorize(self, token: str, socket: str, channel: str) -> Member | None:
+        """May the user of ``token`` hear ``channel``? ``None`` is no.
 
         :raises Unavailable: it cannot be found out now.
         """
@@ -228,6 +246,7 @@ class LaravelPolicy:
     def __init__(self, site: Decider, decisions: Decisions) -> None:
         self._site = site
         self._decisions = decisions
+        self._members: dict[tuple[int, str], Member] = {}
 
     def may_subscribe(
         self, identity: Identity, channel: Channel, fresh: bool = False, socket: str = ""
@@ -244,12 +263,22 @@ class LaravelPolicy:
             return False
         for _ in range(MAX_ATTEMPTS):
             era = self._decisions.era
-            allowed = await self._site.authorize(identity.bearer, socket, channel.name)
+            member = await self._site.authorize(identity.bearer, socket, channel.name)
             # when somebody's rights were taken away meanwhile, perhaps this one's, what the site said may be older
             if era == self._decisions.era:
                 break
-        self._decisions.remember(identity, channel.name, allowed, era)
-        return allowed
+        self._decisions.remember(identity, channel.name, member is not None, era)
+        if channel.presence:
+            self._members.pop((identity.user_id, channel.name), None)
+            if member is not None and any(member):
+                if len(self._members) >= MAX_MEMBERS:
+                    del self._members[next(iter(self._members))]
+                self._members[(identity.user_id, channel.name)] = member
+        return member is not None
+
+    def member(self, identity: Identity, channel: Channel) -> tuple[str, str | None]:
+        said = self._members.get((identity.user_id, channel.name), Member())
+        return said.name or identity.name, said.avatar or identity.avatar
 
     def changes(self, channel: Channel) -> bool:
         # the site is not asked about everybody once a minute: it says itself when it takes a right away

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mechamap_rt.core.identity import Member
+
 
 class MockSite:
     """Says that every Sanctum token is the configured user's, and that everybody may hear everything."""
@@ -20,8 +22,8 @@ class MockSite:
             "permissions": ["receive_notifications"],
         }
 
-    async def authorize(self, token: str, socket: str, channel: str) -> bool:
-        return True
+    async def authorize(self, token: str, socket: str, channel: str) -> Member:
+        return Member()
 
     async def close(self) -> None:
         """There is nothing to close."""

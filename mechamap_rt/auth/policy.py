@@ -62,6 +62,9 @@ class Policy:
             return succeed(known)
         return Deferred.fromCoroutine(self._find_out(ask, identity, channel.resource, match))
 
+    def member(self, identity: Identity, channel: Channel) -> tuple[str, str | None]:
+        return identity.name, identity.avatar
+
     def changes(self, channel: Channel) -> bool:
         match = self._table.match(channel.resource)
         return match is not None and match.rule in self._asking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -55,4 +56,6 @@ def unavailable(prefix: str = "") -> ClientFault:
 
 
 def rate_limited(what: str, wait: float) -> ClientFault:
-    return ClientFault(Code.RATE_LIMITED, f"Too many {what}", details={"retryAfter": round(wait, 3)})
+    """There are too many of something; the same again may succeed ``wait`` seconds later."""
+    # rounded up: never too soon, and never 0
+    return ClientFault(Code.RATE_LIMITED, f"Too many {what}", details={"retryAfter": math.ceil(wait * 1000) / 1000})

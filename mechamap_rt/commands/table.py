@@ -109,7 +109,10 @@ class ClientCommands:
         if channel.resource not in held and len(held) >= MAX_SUBSCRIPTIONS:
             raise ClientFault(Code.RATE_LIMITED, f"At most {MAX_SUBSCRIPTIONS} subscriptions", field="channel")
         await self._node.subscribe(connection, channel)
-        members = await self._presence.enter(connection, channel) if present else {}
+        members: dict[str, Any] = {}
+        if present:
+            name, avatar = self._policy.member(connection.identity, channel)
+            members = await self._presence.enter(connection, channel, name, avatar)
         return {"channel": channel.name, "status": "success", "timestamp": self._now()} | members
 
     async def unsubscribe(self, connection: Connection, data: Any) -> Outcome:

@@ -51,11 +51,14 @@ class Attendance(NamedTuple):
     """A connection takes part in a presence channel.
 
     :ivar name: of the channel, as the client knows it.
+    :ivar user: the name under which its user does, and ``avatar`` with which.
     :ivar since: a number that grows with time; what was told before it was not told to this connection.
     """
 
     name: str
     since: int
+    user: str
+    avatar: str | None
 
 
 class Connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mechamap_rt.settings.roles import RANKS
 
@@ -16,6 +16,13 @@ INVISIBLE: Final = "invisible"
 
 #: Ids are signed 64-bit integers in the site's database.
 MAX_ID: Final = 2**63 - 1
+
+
+class Member(NamedTuple):
+    """How a user takes part in a presence channel, as far as the site says; ``None`` is as everywhere."""
+
+    name: str | None = None
+    avatar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

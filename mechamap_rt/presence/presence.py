@@ -86,30 +86,32 @@ class Presence:
 
     def review(self, connection: Connection) -> None:
         """The user's identity is another one now: perhaps they want to be seen, or not to be, from now on."""
-        for resource in connection.presence or ():
+        for resource, attendance in (connection.presence or {}).items():
             if connection.identity.invisible:
                 self.seats.leave(connection, resource, 0.0)
             else:
-                self.seats.take(connection, resource)
+                self.seats.take(connection, resource, attendance.user, attendance.avatar)
 
     # channels
 
-    def enter(self, connection: Connection, channel: Channel) -> Deferred[dict[str, Any]]:
-        """``connection``, a subscriber of ``channel``, takes part in it.
+    def enter(
+        self, connection: Connection, channel: Channel, name: str, avatar: str | None
+    ) -> Deferred[dict[str, Any]]:
+        """``connection``, a subscriber of ``channel``, takes part in it, under that name.
 
         :returns: fires with ``members``: the first 1,000 of ``{id, name, avatar}``, and ``total``.
         """
-        return Deferred.fromCoroutine(self._enter(connection, channel))
+        return Deferred.fromCoroutine(self._enter(connection, channel, name, avatar))
 
-    async def _enter(self, connection: Connection, channel: Channel) -> dict[str, Any]:
+    async def _enter(self, connection: Connection, channel: Channel, name: str, avatar: str | None) -> dict[str, Any]:
         if channel.resource not in connection.subscriptions:
             return {}
         if connection.presence is None:
             connection.presence = {}
         if channel.resource not in connection.presence:
-            connection.presence[channel.resource] = Attendance(channel.name, NOT_YET)
+            connection.presence[channel.resource] = Attendance(channel.name, NOT_YET, name, avatar)
             if not connection.identity.invisible:
-                self.seats.take(connection, channel.resource)
+                self.seats.take(connection, channel.resource, name, avatar)
         roster = await self.rooms.watch(connection, channel.resource)
         return {} if roster is None else {"members": roster.members(MAX_LISTED), "total": len(roster)}
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList
 
 from mechamap_rt.bus.node import Node
-from mechamap_rt.core.connection import Attendance, Connection
+from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.deferreds import shared
 from mechamap_rt.core.loader import Loader
 from mechamap_rt.core.publication import DeliveryClass
@@ -104,7 +104,7 @@ class Rooms:
         if attendance is None or connection.presence is None:
             self._perhaps_drop(resource, room)
             return None
-        connection.presence[resource] = Attendance(attendance.name, next(self._serials))
+        connection.presence[resource] = attendance._replace(since=next(self._serials))
         room.watchers[connection] = None
         return room.roster
 

@@ -47,15 +47,15 @@ class Seats:
         self._seats: dict[str, dict[int, _Seat]] = {}
         self._versions: dict[str, int] = {}
 
-    def take(self, connection: Connection, resource: str) -> None:
-        """``connection`` takes part in ``resource``."""
-        identity = connection.identity
+    def take(self, connection: Connection, resource: str, name: str, avatar: str | None) -> None:
+        """``connection`` takes part in ``resource``, under that name."""
+        user_id = connection.identity.user_id
         seats = self._seats.setdefault(resource, {})
-        seat = seats.get(identity.user_id)
+        seat = seats.get(user_id)
         if seat is None:
-            seat = seats[identity.user_id] = _Seat((identity.user_id, identity.name, identity.avatar))
+            seat = seats[user_id] = _Seat((user_id, name, avatar))
             seat.connections[connection] = None
-            return self._say(resource, seat.card, identity.user_id, self._clock())
+            return self._say(resource, seat.card, user_id, self._clock())
         if seat.deadline is not None:
             seat.deadline.cancel()
             seat.deadline = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -249,7 +250,7 @@ class AuthorizeTests(SiteCase):
     @coroutine
     async def test_the_request(self) -> None:
         self.site.channels["private-thread.7,=@;:"] = {TOKEN}
-        self.assertIs(await self.client().authorize(TOKEN, "a+b&c=d ", "private-thread.7,=@;:"), True)
+        self.assertIsNotNone(await self.client().authorize(TOKEN, "a+b&c=d ", "private-thread.7,=@;:"))
         [asked] = self.site.asked
         self.assertEqual((asked.method, asked.path), ("POST", CHANNELS))
         self.assertEqual(asked.form, {"socket_id": ["a+b&c=d "], "channel_name": ["private-thread.7,=@;:"]})
@@ -259,14 +260,39 @@ class AuthorizeTests(SiteCase):
         self.assertNotIn("x-websocket-api-key", asked.headers, "the key is not needed here")
 
     @coroutine
+    async def test_what_the_site_says_of_a_member(self) -> None:
+        client, told = self.client(), {"name": "Nguyễn An", "avatar": "/a.png", "more": 1}
+        for body in (
+            told,
+            {"user_info": told},
+            {"channel_data": {"user_id": 7, "user_info": told}},
+            {"auth": "x", "channel_data": json.dumps({"user_id": "7", "user_info": told})},
+        ):
+            self.site.script.append(Answer(200, body))
+            self.assertEqual(await client.authorize(TOKEN, "s", "presence-thread.1"), ("Nguyễn An", "/a.png"), body)
+        for body in ([], {"channel_data": "{"}, {"user_info": 3}, {"name": 7, "avatar": "x" * 2000}, b"true"):
+            self.site.script.append(Answer(200, body))
+            self.assertEqual(await client.authorize(TOKEN, "s", "presence-thread.1"), (None, None), body)
+
+    @coroutine
+    async def test_a_member_is_shown_as_the_site_says(self) -> None:
+        policy = LaravelPolicy(self.client(), Decisions(lambda: 0.0))
+        who = Identity(7, "An", "member", avatar="/old.png", bearer=TOKEN)
+        channel = channels.parse("presence-thread.1")
+        self.site.script.append(Answer(200, {"channel_data": {"user_info": {"name": "Nguyễn An"}}}))
+        self.assertTrue(await policy.may_subscribe(who, channel))
+        self.assertEqual(policy.member(who, channel), ("Nguyễn An", "/old.png"))
+        self.assertEqual(policy.member(who, channels.parse("presence-thread.2")), ("An", "/old.png"))
+
+    @coroutine
     async def test_yes_no_and_nothing(self) -> None:
         client = self.client()
         for body in (b"", b"true", b"{}", {"channel_data": {"user_id": 7}}):
             self.site.script.append(Answer(200, body))
-            self.assertIs(await client.authorize(TOKEN, "s", "thread.1"), True)
+            self.assertIsNotNone(await client.authorize(TOKEN, "s", "thread.1"))
         for status in (401, 403):
             self.site.script.append(Answer(status, PAGE, HTML))
-            self.assertIs(await client.authorize(TOKEN, "s", "thread.1"), False)
+            self.assertIsNone(await client.authorize(TOKEN, "s", "thread.1"))
         strange = [Answer(200, PAGE, HTML), Answer(200, b"true", cut=2), Answer(302, b"", {"Location": "/login"})]
         strange += [Answer(status, {"message": "?"}) for status in (404, 419, 422, 429, 500, 503)]
         for answer in strange:

@@ -13,7 +13,7 @@ from mechamap_rt.access.subscriptions import Subscriptions
 from mechamap_rt.bus.memory import MemoryBus
 from mechamap_rt.bus.node import Node
 from mechamap_rt.commands.dispatch import MAX_BACKLOG, Dispatcher
-from mechamap_rt.commands.outcome import Outcome
+from mechamap_rt.commands.outcome import Outcome, rate_limited
 from mechamap_rt.commands.table import MAX_SUBSCRIPTIONS, ClientCommands
 from mechamap_rt.commands.typing import EXPIRY, MAX_AT_ONCE, Typing
 from mechamap_rt.core import channels
@@ -50,6 +50,9 @@ class SlowPolicy:
         if channel.resource == "public.away":
             return fail(Unavailable("the database is away"))
         return succeed(channel.kind != "user")
+
+    def member(self, identity: Identity, channel: Channel) -> tuple[str, str | None]:
+        return identity.name, identity.avatar
 
     def changes(self, channel: Channel) -> bool:
         return False
@@ -215,6 +218,10 @@ class DispatchTests(Case):
         self.assertIsNone(self.ask(other, "ping").fault)
         self.clock.advance(6.1)
         self.assertIsNone(self.ask(second, "ping").fault)
+
+    def test_the_wait_is_never_none(self) -> None:
+        for wait, told in ((1e-9, 0.001), (0.0604, 0.061), (0.6, 0.6), (1.0, 1.0)):
+            self.assertEqual(rate_limited("events", wait).details, {"retryAfter": told})
 
     def test_unknown_events_are_ignored_counted_and_limited(self) -> None:
         self.build(events=3)

@@ -94,9 +94,9 @@ class Device:
         process.presence.arrive(self.connection)
 
     def subscribe(self, name: str) -> Deferred[dict[str, Any]]:
-        channel = channels.parse(name)
+        channel, identity = channels.parse(name), self.connection.identity
         self.process.node.subscribe(self.connection, channel)
-        return self.process.presence.enter(self.connection, channel)
+        return self.process.presence.enter(self.connection, channel, identity.name, identity.avatar)
 
     def unsubscribe(self, name: str) -> None:
         channel = channels.parse(name)

@@ -34,6 +34,10 @@ class Client(Protocol):
 
     ident: str
 
+    @property
+    def ended(self) -> bool:
+        """Has it been cut off, or sent away?"""
+
     def events(self) -> list[Event]:
         """All that have come so far, in order."""
 
@@ -51,6 +55,10 @@ class ByNode:
         options = MODES[mode] | {"reconnection": False}
         self._client: NodeClient = node.connect(server.url, token, **options)
         self.ident: str = self._client.message("connected")["socketId"]
+
+    @property
+    def ended(self) -> bool:
+        return any(one["event"] == "disconnect" for one in list(self._client.seen))
 
     def events(self) -> list[Event]:
         return [(one["name"], one["args"][0]) for one in list(self._client.seen) if one["event"] == "message"]
@@ -71,6 +79,10 @@ class ByPython:
         self._io.on("*", lambda name, *arguments: self._events.append((name, arguments[0] if arguments else None)))
         self._io.connect(server.url, auth={"token": token}, transports=["websocket"], wait_timeout=LIMIT)
         self.ident = str(self._io.get_sid())
+
+    @property
+    def ended(self) -> bool:
+        return not self._io.connected
 
     def events(self) -> list[Event]:
         return list(self._events)
@@ -93,6 +105,10 @@ class Native:
         self._numbers = itertools.count(1)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    @property
+    def ended(self) -> bool:
+        return not self._reader.is_alive()
 
     def _read(self) -> None:
         with contextlib.suppress(ConnectionClosed):

@@ -27,10 +27,14 @@ def test_the_answer(server: Server, pages: Pages) -> None:
 
 def test_who_may_ask(server: Server) -> None:
     body = {"user_ids": [1]}
-    refused: list[dict[str, str]] = [{}, {"X_WebSocket_API_Key": "x"}, {"Authorization": f"Bearer {server.token(1)}"}]
-    for headers in refused:
+    for status, headers in (
+        (401, {}),
+        (401, {"X_WebSocket_API_Key": "x"}),
+        (401, {"X_Admin_Key": "x"}),
+        (403, {"Authorization": f"Bearer {server.token(1)}"}),
+    ):
         answer = server.post(PATH, body, key=False, **headers)
-        assert (answer.status_code, answer.json()["success"]) == (401, False), headers
+        assert (answer.status_code, answer.json()["success"]) == (status, False), headers
     key = server.settings["LARAVEL_API_KEY"]
     for headers in ({"Authorization": f"Bearer {key}"}, {"X_Admin_Key": ADMIN_KEY}):
         assert server.post(PATH, body, key=False, **headers).status_code == 200, headers
