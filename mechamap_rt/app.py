@@ -17,15 +17,8 @@ from mechamap_rt import demo
 from mechamap_rt.announcement import features
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
-from mechamap_rt.commands.debug import Debugging
-from mechamap_rt.commands.dispatch import Dispatcher
-from mechamap_rt.commands.groups import GroupCommands
-from mechamap_rt.commands.notifications import NotificationCommands
-from mechamap_rt.commands.presence import PresenceCommands
-from mechamap_rt.commands.table import ClientCommands
-from mechamap_rt.commands.typing import Typing
+from mechamap_rt.community import Community
 from mechamap_rt.core.batches import Batches
-from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
@@ -41,9 +34,7 @@ from mechamap_rt.http.revoking import Revoking
 from mechamap_rt.http.routing import Route, Router
 from mechamap_rt.http.tree import Tree, make_site
 from mechamap_rt.interfaces import IReactor
-from mechamap_rt.notifications.inbox import Inbox
 from mechamap_rt.place import HOST_LENGTH, Place, process_name
-from mechamap_rt.presence.presence import Presence
 from mechamap_rt.rights import Rights
 from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
@@ -53,7 +44,6 @@ from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.gate import Gate
 from mechamap_rt.transport.handover import Handover
 from mechamap_rt.transport.handshake import Origins
-from mechamap_rt.transport.lobby import Lobby
 from mechamap_rt.transport.native import NativeDoor
 from mechamap_rt.transport.port import Port
 from mechamap_rt.wire.forwarded import client_address
@@ -85,9 +75,8 @@ class Realtime:
         self.batches = self.node.batches = Batches(self.wheel, self.node.hub.deliver, settings.limits.outbox_soft_limit)
         self.census = Census(self.node)
         self.rights = Rights(reactor, settings, place)
-        self.presence = Presence(self.node, self.wheel)
-        rights = self.rights
-        self.inbox = Inbox(reactor, self.node, rights.notifications, rights.pace, self.wheel, time.time)
+        self.community = Community(reactor, place, self.node, self.rights, self.census, self.wheel, self.turn)
+        self.lobby = self.community.lobby
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
         self.port = self._port()
         self._collector = Collector(reactor, settings.cluster.gc_interval)
@@ -95,12 +84,11 @@ class Realtime:
     # building
 
     def _port(self) -> Port:
-        lobby = self.lobby = self._lobby()
         settings = self._settings
         ws = settings.ws
         origins = Origins(settings.cors.origins, settings.cors.credentials)
         self.engine = EngineDoor(
-            lobby,
+            self.lobby,
             self.turn,
             origins,
             ping_interval=ws.ping_interval,
@@ -113,7 +101,7 @@ class Realtime:
         )
         heartbeat = settings.limits.heartbeat_interval
         native = NativeDoor(
-            lobby,
+            self.lobby,
             origins,
             heartbeat=ws.ping_interval if heartbeat is None else heartbeat,
             ping_timeout=ws.ping_timeout,
@@ -135,78 +123,6 @@ class Realtime:
             port.handover = site.express.handover = self.polling.handover = handover
         return port
 
-    def _lobby(self) -> Lobby:
-        typing = Typing(self.node, self.wheel, time.time)
-        store = self._place.store
-        rights = self.rights
-        subscriptions, self.revocation = rights.watch(
-            self.node,
-            before=lambda connection, resource: self._before_end(typing, connection, resource),
-            changed=self.presence.review,
-            extend=lambda connection: lobby.extend(connection),
-        )
-        commands = ClientCommands(
-            node=self.node,
-            policy=rights.policy,
-            authenticator=rights.authenticator,
-            typing=typing,
-            presence=self.presence,
-            subscriptions=subscriptions,
-            store=store,
-            clock=time.time,
-            extend=lambda connection: lobby.extend(connection),
-        )
-        debugging = Debugging(
-            self.node, self.census, self.wheel, lambda: lobby.dispatcher.requests, self.turn.stats, time.time
-        )
-        table = {
-            **commands.table(),
-            **PresenceCommands(self.presence, time.time).table(),
-            **GroupCommands(
-                commands,
-                node=self.node,
-                policy=rights.policy,
-                site=rights.rows,
-                presence=self.presence,
-                typing=typing,
-                clock=time.time,
-            ).table(),
-            **debugging.table(),
-            **NotificationCommands(self.inbox.marks, time.time).table(),
-        }
-        lobby = Lobby(
-            node=self.node,
-            dispatcher=Dispatcher(table, store, time.time),
-            authenticator=rights.authenticator,
-            store=store,
-            typing=typing,
-            presence=self.presence,
-            wheel=self.wheel,
-            clock=time.time,
-            came=self._came,
-            left=self._left,
-        )
-        return lobby
-
-    def _came(self, connection: Connection) -> None:
-        self._seen(connection)
-        self.inbox.welcome(connection)
-
-    def _left(self, connection: Connection) -> None:
-        self._seen(connection)
-        self.inbox.forget(connection)
-
-    def _seen(self, connection: Connection) -> None:
-        """Somebody has come or gone, whom the site may know about."""
-        last_seen = self.rights.last_seen
-        if last_seen is not None and not connection.identity.invisible:
-            last_seen.note(connection.identity.user_id)
-
-    def _before_end(self, typing: Typing, connection: Connection, resource: str) -> None:
-        """A subscription is about to be ended."""
-        typing.stop(connection, resource)
-        self.presence.exit(connection, resource)
-
     def _tree(self) -> Tree:
         settings = self._settings
         trust = settings.server.trust_proxy
@@ -222,8 +138,8 @@ class Realtime:
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
         routes = [
             *Publishing(self.node, keys, time.time).routes(),
-            *Attendance(self.presence, keys, time.time).routes(),
-            *Revoking(self.revocation, self.rights.authenticator, keys, time.time).routes(),
+            *Attendance(self.community.presence, keys, time.time).routes(),
+            *Revoking(self.community.revocation, self.rights.authenticator, keys, time.time).routes(),
             *Information(
                 self.node,
                 self.census,
@@ -250,8 +166,7 @@ class Realtime:
         """Be ready to take clients."""
         await self.rights.start()
         await self.node.start()
-        self.presence.start()
-        self.inbox.start()
+        self.community.start()
         self._collector.start()
 
     def accept(self) -> None:
@@ -330,7 +245,7 @@ class Realtime:
         if self._place.share is not None:
             self._place.share.stop()
         # the user's other devices shall hear of it, and the bus still carries
-        await self.inbox.stop()
+        await self.community.stop()
         self.wheel.stop()
         await self.node.stop()
         await self.rights.stop()

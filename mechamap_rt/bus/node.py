@@ -227,6 +227,10 @@ class Node:
         publication = Publication(self._ids(), channel, event, body, delivery=DeliveryClass.INTERNAL)
         self._bus.publish(publication, False)
 
+    def deliver_here(self, channel: Channel, event: str, data: bytes, sender: str = "") -> None:
+        """Publish to the subscribers of this process alone what every process finds out by itself."""
+        self.on_publication(Publication(self._ids(), channel, event, data, sender=sender))
+
     def on_publication(self, publication: Publication) -> int:
         heard = self._heard.get(publication.event)
         if heard is not None:

@@ -28,6 +28,8 @@ _log = Logger()
 EXPIRY: Final = 10.0
 #: Seconds between two starts of one user in one channel that others are told of.
 INTERVAL: Final = 2.0
+#: Seconds after the last start after which a stop must have come, unless its process is gone or out of reach.
+LOST: Final = EXPIRY + INTERVAL + 2.0
 #: Channels in which one connection may be typing at once.
 MAX_AT_ONCE: Final = 16
 #: Users, each in one channel, of whom it is remembered what others are shown.
@@ -69,14 +71,16 @@ class _Shown:
     """What others are shown of one user in one channel.
 
     :ivar since: when the last start was announced, in the reactor's seconds.
+    :ivar over: when it is forgotten.
     :ivar typing: has it not been taken back?
     :ivar pending: a start that came too soon, and will be announced.
     """
 
-    __slots__ = ("pending", "since", "typing")
+    __slots__ = ("over", "pending", "since", "typing")
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, over: Deadline) -> None:
         self.since = since
+        self.over = over
         self.typing = True
         self.pending: Deadline | None = None
 
@@ -213,27 +217,32 @@ class Typing:
             return
         key = (int(user), publication.channel.resource, form.start)
         shown = self._shown.pop(key, None)
+        if shown is not None:
+            shown.over.cancel()
         if started:
-            if shown is not None and shown.pending is not None:
-                shown.pending.cancel()
-            self._forget_old()
-            self._shown[key] = _Shown(self._wheel.seconds())
+            self._begun(key, shown, form, publication)
         elif shown is not None:
             shown.typing = False
+            shown.over = self._wheel.after(self._wait(shown), partial(self._shown.pop, key, None))
             self._shown[key] = shown
             typist = self._typist(key[0], key[1], form)
             if typist is not None:
                 # one device has stopped, in another process, and one here has not
                 self._show(typist, key[1], form)
 
-    def _forget_old(self) -> None:
-        """Forget what is over; two at a time keep the table small."""
-        now = self._wheel.seconds()
-        for _ in range(2):
-            oldest = next(iter(self._shown), None)
-            if oldest is None:
-                return
-            shown = self._shown[oldest]
-            over = now - shown.since > (EXPIRY + INTERVAL if shown.typing else INTERVAL) and shown.pending is None
-            if over or len(self._shown) >= MAX_SHOWN:
-                del self._shown[oldest]
+    def _begun(self, key: _Key, before: _Shown | None, form: Form, publication: Publication) -> None:
+        if before is not None and before.pending is not None:
+            before.pending.cancel()
+        if not self._node.hub.count(key[1]):
+            # the bus of a host brings everything, and this is nobody's here
+            return
+        if len(self._shown) >= MAX_SHOWN:
+            self._shown.pop(next(iter(self._shown))).over.cancel()
+        over = self._wheel.after(LOST, partial(self._lost, key, form, publication))
+        self._shown[key] = _Shown(self._wheel.seconds(), over)
+
+    def _lost(self, key: _Key, form: Form, start: Publication) -> None:
+        """Nobody has taken back a start: each process does, for its own subscribers."""
+        del self._shown[key]
+        data = json.encode(json.decode(start.data) | {"timestamp": json.timestamp(self._clock())})
+        self._node.deliver_here(start.channel, form.stop, data, start.sender)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import jsonschema
@@ -11,8 +10,6 @@ import pytest
 
 from mechamap_rt.bus.memory import MemoryBus
 from mechamap_rt.bus.node import Node
-from mechamap_rt.commands.notifications import NotificationCommands
-from mechamap_rt.commands.table import ClientCommands
 from mechamap_rt.errors import Code, Disconnect
 from mechamap_rt.transport.native import RETURN_WITHIN
 from mechamap_rt.wire import json as wire_json
@@ -29,6 +26,7 @@ from tests.docs.asyncapi import (
     resolve,
     the_one,
 )
+from tests.docs.events import known_events
 
 
 def check_fields(kind: str, value: dict[str, Any], *required: str) -> None:
@@ -118,26 +116,12 @@ def test_reasons_of_errors_are_reasons_of_closings() -> None:
 
 
 def test_events_are_those_of_the_code() -> None:
-    nothing: Any = None
-    commands = ClientCommands(
-        node=nothing,
-        policy=nothing,
-        authenticator=nothing,
-        typing=nothing,
-        presence=nothing,
-        subscriptions=nothing,
-        store=nothing,
-        clock=time.time,
-        extend=print,
-    )
-    schemas = DOCUMENT["components"]["schemas"]
-    known = schemas["UnknownEvent"]["properties"]["event"]["not"]["enum"]
-    apart = [schemas[name]["properties"]["event"]["const"] for name in ("NotificationRead", "NotificationsReadAll")]
-    assert apart == [*NotificationCommands(None, time.time).table()]
-    known = [event for event in known if event not in apart]
-    assert sorted(known) == sorted(commands.table())
-    by_name = schemas["RequestByEventName"]["properties"]["event"]["enum"]
-    assert sorted([*by_name, *schemas["Done"]["properties"]["event"]["enum"]]) == sorted(known)
+    excluded = DOCUMENT["components"]["schemas"]["UnknownEvent"]["properties"]["event"]["not"]["enum"]
+    assert sorted(excluded) == known_events()
+    requests = [resolve(DOCUMENT["components"]["messages"][name]["payload"]) for name in RECEIVED]
+    events = [schema["properties"]["event"] for schema in requests if schema["properties"]["type"]["const"] == "event"]
+    documented = [name for event in events for name in event.get("enum", [event.get("const")]) if name is not None]
+    assert sorted(documented) == known_events()
 
 
 def test_requests_are_those_of_the_code() -> None:

@@ -147,6 +147,43 @@ def activity(stage: Stage) -> None:
 
 
 @scenario
+def groups(stage: Stage) -> None:
+    with stage.user(1) as an, stage.user(2, name="Bình") as binh, stage.user(77) as stranger:
+        for data in (3, "3", {"group_id": 3}, {"group_id": "3"}):
+            assert an.answers(type="event", id=1, event="join_group", data=data) == "subscribed"
+        assert binh.answers(type="event", id=1, event="join_group", data=3) == "subscribed"
+        assert (binh.seen[-1]["data"]["group_id"], binh.seen[-1]["data"]["total"]) == (3, 2)
+        assert the_one(an.event("member_joined"), SENT) == "memberNews"
+        for event in ("group_typing_start", "group_typing_stop"):
+            assert binh.answers(type="event", id=2, event=event, data={"group_id": 3}) == "done"
+            assert the_one(an.event(event), SENT) == "groupTypingNews"
+        for stamp in ({}, {"timestamp": 5}, {"timestamp": {"a": 1}}):
+            said = {"group_id": 3, "message": "Xin chào 🛠️"} | stamp
+            assert binh.answers(type="event", id=3, event="group_message", data=said) == "groupMessageTaken"
+            told = an.event("group_message")
+            assert the_one(told, SENT) == "groupMessageNews"
+            assert told["publication"] == binh.seen[-1]["data"]["id"]
+        assert an.answers(type="event", id=4, event="get_member_count", data="3") == "memberCounted"
+        assert (an.seen[-1]["data"]["count"], an.seen[-1]["data"]["online"]) == (3, 2)
+        assert binh.answers(type="event", id=5, event="leave_group", data=3) == "unsubscribed"
+        assert an.event("member_left")["data"]["user"]["id"] == 2
+        said = {"group_id": 3, "message": "let me in"}
+        for event in ("join_group", "group_message", "get_member_count", "group_typing_start"):
+            assert stranger.refused(type="event", id=6, event=event, data=said) == Code.PERMISSION_DENIED
+            assert stranger.seen[-1]["field"] == "group_id"
+
+
+@scenario
+def debug_mode(stage: Stage) -> None:
+    with stage.user(8, role="admin") as admin, stage.user(1) as an:
+        assert admin.answers(type="event", id=1, event="debug_mode", data={"enabled": True}) == "debugModeSet"
+        for event in ("connection_stats", "memory_usage", "event_metrics"):
+            assert admin.told("debugNews")["event"] == event
+        assert admin.answers(type="event", id=2, event="debug_mode", data=False) == "debugModeSet"
+        assert an.refused(type="event", id=1, event="debug_mode", data=True) == Code.PERMISSION_DENIED
+
+
+@scenario
 def notifications(stage: Stage) -> None:
     path = stage._paths.mktemp("database") / "site.sqlite"
     server = stage.start(DB_SQLITE_PATH=str(path))
@@ -254,6 +291,16 @@ def malformed_requests(stage: Stage) -> None:
         ({"type": "event", "event": "typing_start", "data": {"channel": ""}}, "channel"),
         ({"type": "event", "event": "typing_stop", "data": {"thread_id": 0}}, "thread_id"),
         ({"type": "event", "event": "typing_stop", "data": {"thread_id": "01"}}, "thread_id"),
+        ({"type": "event", "event": "join_group"}, "group_id"),
+        ({"type": "event", "event": "leave_group", "data": {"group_id": 0}}, "group_id"),
+        ({"type": "event", "event": "group_typing_start", "data": "03"}, "group_id"),
+        ({"type": "event", "event": "group_message", "data": {"message": "x"}}, "group_id"),
+        ({"type": "event", "event": "group_message", "data": {"group_id": 3}}, "message"),
+        ({"type": "event", "event": "group_message", "data": {"group_id": 3, "message": ""}}, "message"),
+        ({"type": "event", "event": "group_message", "data": {"group_id": 3, "message": "x" * 10_001}}, "message"),
+        ({"type": "event", "event": "get_member_count", "data": {}}, "group_id"),
+        ({"type": "event", "event": "debug_mode"}, "enabled"),
+        ({"type": "event", "event": "debug_mode", "data": {"enabled": 1}}, "enabled"),
         ({"type": "event", "event": "notification_read"}, "notificationId"),
         ({"type": "event", "event": "notification_read", "data": {"notificationId": 0}}, "notificationId"),
         ({"type": "event", "event": "notification_read", "data": {"notification_id": "x"}}, "notificationId"),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import docutils.nodes
 import docutils.utils
@@ -15,7 +13,7 @@ import pytest
 from docutils.core import publish_doctree
 
 from mechamap_rt.auth import jwt
-from mechamap_rt.commands import dispatch, notifications, table, typing
+from mechamap_rt.commands import debug, dispatch, groups, table, typing
 from mechamap_rt.core import batches, channels
 from mechamap_rt.core.publication import _STATE, _VOLATILE, DeliveryClass, Priority
 from mechamap_rt.core.rules import RESOURCES
@@ -28,6 +26,7 @@ from mechamap_rt.transport import enginesession
 from mechamap_rt.transport import native as native_sessions
 from mechamap_rt.transport import socketio as socketio_sessions
 from mechamap_rt.wire import engineio, json, native, socketio
+from tests.docs.events import known_events
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.rst")), *sorted((ROOT / "docs").glob("*.rst"))]
@@ -90,20 +89,7 @@ def test_error_codes() -> None:
 
 
 def test_client_events() -> None:
-    nothing: Any = None
-    commands = table.ClientCommands(
-        node=nothing,
-        policy=nothing,
-        authenticator=nothing,
-        typing=nothing,
-        presence=nothing,
-        subscriptions=nothing,
-        store=nothing,
-        clock=time.time,
-        extend=print,
-    )
-    known = [*commands.table(), *notifications.NotificationCommands(None, time.time).table()]
-    assert sorted(row[0] for row in rows("Client events")) == sorted(known)
+    assert sorted(row[0] for row in rows("Client events")) == known_events()
 
 
 def test_native_requests() -> None:
@@ -142,6 +128,9 @@ def test_fixed_limits() -> None:
         "native requests that wait for authentication to end": native_sessions.MAX_WAITING,
         "channels that one connection types in": typing.MAX_AT_ONCE,
         "seconds until typing ends by itself": typing.EXPIRY,
+        "seconds between two starts of typing that others are told of": typing.INTERVAL,
+        "characters of a group's message": groups.MAX_MESSAGE,
+        "connections of a process in debug mode": debug.MAX_SHOWN,
         "seconds that what was read waits to be stored": reading.PATIENCE,
         "levels of arrays and objects in JSON": json.MAX_DEPTH,
         "characters of a channel's name": channels.MAX_LENGTH,
