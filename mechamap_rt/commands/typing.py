@@ -137,9 +137,7 @@ class Typing:
         key = (user_id, resource, form.start)
         shown = self._shown.get(key)
         if shown is not None and not shown.typing:
-            if shown.pending is not None:
-                shown.pending.cancel()
-                shown.pending = None
+            # others see none; a start that is pending finds nobody to tell of
             return
         if any(await self._node.ask("typing", key)):
             return
@@ -212,7 +210,7 @@ class Typing:
     def _heard(self, form: Form, started: bool, publication: Publication) -> None:
         """Somebody, here or in another process, has been announced to type, or not to any more."""
         user = publication.key.rpartition(" ")[2]
-        if not user.isdecimal():
+        if not publication.sender or not user.isdecimal():
             # the backend has made up an event of the same name
             return
         key = (int(user), publication.channel.resource, form.start)

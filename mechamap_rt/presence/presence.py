@@ -53,6 +53,8 @@ class Presence:
         self._clock = clock
         self._lingering: dict[int, Deadline] = {}
         self._processes: set[str] = set()
+        # how many were lost, and when the last of them was heard of: its users may be on their way to another
+        self._deaths, self._bereft = 0, -GRACE
         self._comparing: Deadline | None = None
         # from a point that moves faster than people come and go: a process of the same name goes on above the last
         self.seats = Seats(wheel, clock, int((time.time() - 1.76e9) * 1e5), self._changed)
@@ -148,12 +150,19 @@ class Presence:
             found |= online
         return found
 
-    async def _ask_online(self, user_ids: list[int]) -> tuple[set[int], bool]:
+    async def _ask_online(self, user_ids: list[int]) -> tuple[set[int], bool | None]:
+        deaths, cut = self._deaths, self._node.degraded
         answers = await self._node.ask("online", user_ids)
+        online = {user_id for _, found in answers for user_id in found}
+        if cut or self._node.degraded:
+            return online, None
         answered = {process for process, _ in answers}
-        whole = not self._node.degraded and self._processes <= answered
-        self._processes |= answered
-        return {user_id for _, online in answers for user_id in online}, whole
+        settled = self._wheel.seconds() - self._bereft >= GRACE
+        whole = settled and self._processes <= answered
+        if deaths == self._deaths:
+            # otherwise who has answered may be dead
+            self._processes |= answered
+        return online, whole
 
     def _answer_online(self, user_ids: list[int]) -> tuple[str, list[int]]:
         return self._node.name, [user_id for user_id in user_ids if self._here(user_id)]
@@ -186,6 +195,8 @@ class Presence:
 
     def _gone(self, process: str, silent: float) -> None:
         self._processes.discard(process)
+        self._deaths += 1
+        self._bereft = max(self._bereft, self._wheel.seconds() - silent)
         self.rooms.bury(process, silent)
 
     def _compare(self) -> None:

@@ -37,7 +37,7 @@ class Roster:
     :ivar held: process → the ids of those that it says take part.
     """
 
-    __slots__ = ("_asking", "_cards", "_counts", "_log", "_versions", "held")
+    __slots__ = ("_asking", "_buried", "_cards", "_counts", "_log", "_versions", "held")
 
     def __init__(self) -> None:
         self._cards: dict[int, Card] = {}
@@ -45,6 +45,7 @@ class Roster:
         self._versions: dict[str, int] = {}
         self._asking = 0
         self._log: deque[tuple[str, int, int, Card | None]] = deque(maxlen=MAX_LOG)
+        self._buried: set[str] = set()
         self.held: dict[str, set[int]] = {}
 
     def __len__(self) -> int:
@@ -86,9 +87,15 @@ class Roster:
         self._asking -= 1
         if not self._asking:
             self._log.clear()
+            self._buried.clear()
 
     def replace(self, process: str, version: int, cards: Iterable[Card]) -> Change:
-        """``process``, being asked, says who takes part: these and nobody else, but for what it has said since."""
+        """``process``, being asked, says who takes part: these and nobody else, but for what it has said since.
+
+        If it has gone since, its answer counts for nothing.
+        """
+        if process in self._buried:
+            return Change([], [])
         now = {card[0]: card for card in cards}
         for other, later, user_id, said in self._log:
             if other != process or later <= version:
@@ -145,6 +152,8 @@ class Roster:
 
         :returns: did it hold anything?
         """
+        if self._asking:
+            self._buried.add(process)
         self._versions.pop(process, None)
         held = self.held.pop(process, None)
         if held is not None:

@@ -28,14 +28,15 @@ _log = Logger()
 #: such questions as long as they are.
 SOON: Final = 0.25
 AGAIN: Final = 5.0
-#: Seconds for which a process that does not answer may yet know better.
+#: Seconds for which a process that does not answer may yet know better, from the first question that missed it.
 PATIENCE: Final = 15.0
 #: Users of one question, and of those who are away at most.
 CHUNK: Final = 1_000
 MAX_AWAY: Final = 50_000
 
-#: Says who of these is online, and whether all processes were heard.
-Asked = Callable[[list[int]], Awaitable[tuple[set[int], bool]]]
+#: Says who of these is online, and whether the others are not: ``False`` when a process that may know better has not
+#: answered, ``None`` when a part of the cluster is out of reach.
+Asked = Callable[[list[int]], Awaitable[tuple[set[int], bool | None]]]
 
 
 class _Known:
@@ -45,7 +46,7 @@ class _Known:
     :ivar rooms: resource → the number of the moment at which the user was last seen to come or go there.
     """
 
-    __slots__ = ("card", "rooms", "seen", "since")
+    __slots__ = ("card", "missed", "rooms", "seen", "since")
 
     def __init__(self, card: Card) -> None:
         self.card = card
@@ -54,6 +55,8 @@ class _Known:
         self.seen = 0.0
         #: When the last channel was left, in seconds since the epoch.
         self.since = 0.0
+        #: Since when nobody who can be heard has known them to be online; 0 while somebody does.
+        self.missed = 0.0
 
 
 class Standing:
@@ -143,7 +146,7 @@ class Standing:
             del self._known[user_id]
             self._away.pop(user_id, None)
             return
-        known.since = self._clock()
+        known.since, known.missed = self._clock(), 0.0
         if len(self._away) >= MAX_AWAY:
             oldest = next(iter(self._away))
             del self._away[oldest], self._known[oldest]
@@ -174,13 +177,20 @@ class Standing:
     async def _settle(self) -> None:
         away = list(self._away)
         for at in range(0, len(away), CHUNK):
-            chunk = away[at : at + CHUNK]
+            chunk, asked = away[at : at + CHUNK], self._clock()
             online, whole = await self._ask(chunk)
+            now = self._clock()
             for user_id in chunk:
-                if user_id in self._away and user_id not in online:
-                    known = self._known[user_id]
-                    if whole or self._clock() - known.since >= PATIENCE:
-                        self._gone(user_id, known)
+                # who has come and left again since the question is not who was asked about
+                known = self._known[user_id] if user_id in self._away else None
+                if known is None or known.since > asked:
+                    continue
+                if user_id in online or whole is None:
+                    known.missed = 0.0
+                    continue
+                known.missed = known.missed or now
+                if whole or now - known.missed >= PATIENCE:
+                    self._gone(user_id, known)
 
     def _gone(self, user_id: int, known: _Known) -> None:
         """A user is online nowhere any more: whoever knows of them is told."""

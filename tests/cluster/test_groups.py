@@ -18,6 +18,7 @@ from tests.clients.node import NodeClient
 from tests.conftest import CLUSTER, ConnectNode, StartServer
 from tests.e2e.test_python_socketio import Client
 from tests.mariadb import MariaDB
+from tests.redis_server import RedisServer
 from tests.server import Server
 
 #: Of the names of workers, with which the ids of their connections begin.
@@ -208,6 +209,39 @@ def test_debug_mode_counts_the_cluster(site: Server, mariadb: MariaDB, stack: Ex
     assert stats["worker"] == worker(admin)
     total = site.get("/api/status").json()["connections"]["total"]
     assert stats["connections"] < stats["cluster"]["connections"] <= total
+
+
+def test_typing_of_two_devices_on_two_hosts(start_server: StartServer, stack: ExitStack) -> None:
+    """The same over Redis, with the members of the demo."""
+    redis = RedisServer()
+    stack.callback(redis.end)
+    settings = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis.port)}
+    hosts = [start_server(**settings, HOST_ID=host) for host in ("aaa", "bbb")]
+    first, second = (native(stack, server, server.token(1)) for server in hosts)
+    watchers = [native(stack, server, server.token(2)) for server in hosts]
+    for client in (*watchers, first, second):
+        assert ask(client, "join_group", 3)["type"] == "reply"
+    for _ in range(3):
+        assert ask(first, "group_typing_start", 3)["type"] == "reply"
+    # heard there before it is said there
+    second.event("group_typing_start")
+    assert ask(second, "group_typing_start", 3)["type"] == "reply"
+    assert ask(first, "group_typing_stop", 3)["type"] == "reply"
+    # the question whether the other types on goes before this
+    for device in (first, second):
+        ask(device, "group_message", {"group_id": 3, "message": "typed"})
+    for client in watchers:
+        events = [*heard_until(client, "group_message"), *heard_until(client, "group_message")]
+        assert (events.count("group_typing_start"), events.count("group_typing_stop")) == (1, 0)
+    assert ask(second, "group_typing_stop", 3)["type"] == "reply"
+    for client in watchers:
+        assert client.event("group_typing_stop")["data"]["user_id"] == 1
+    for device in (first, second):
+        ask(device, "group_message", {"group_id": 3, "message": "sent"})
+    for client in watchers:
+        heard_until(client, "group_message")
+        heard_until(client, "group_message")
+        assert [one.get("event") for one in client.seen].count("group_typing_stop") == 1
 
 
 # -- limits ------------------------------------------------------------------------------------------

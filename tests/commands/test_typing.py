@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mechamap_rt.commands.typing import CHANNEL, EXPIRY, GROUP, INTERVAL, MAX_AT_ONCE, MAX_SHOWN, Form, Typing
+from mechamap_rt.commands import typing as module
+from mechamap_rt.commands.typing import CHANNEL, EXPIRY, GROUP, INTERVAL, LOST, MAX_AT_ONCE, Form, Typing
 from mechamap_rt.core import channels
 from tests.presence.cluster import Cluster, Device
 
@@ -175,12 +176,28 @@ class StopTests(Case):
         self.told()
         self.typing["aaa001"].stop(self.mine[0].connection, THREAD)
         for name in ("aaa002", "aaa003"):
-            stream = self.cluster.processes["aaa001"].streams[name]
-            while stream.way:
-                stream.other.dataReceived(stream.way.popleft())
+            self.carry("aaa001", name)
         self.start(self.mine[1])
         self.cluster.wait(INTERVAL + LATE)
         self.assertEqual(self.told(), ["user_stopped_typing", "user_typing"])
+
+    def test_another_device_is_told_of_while_the_last_process_is_asked(self) -> None:
+        self.start(self.mine[0])
+        self.cluster.wait(INTERVAL + LATE)
+        self.told()
+        self.typing["aaa001"].stop(self.mine[0].connection, THREAD)
+        for name in ("aaa002", "aaa003"):
+            self.carry("aaa001", name)
+        self.typing["aaa002"].start(self.mine[1].connection, channels.parse(THREAD))
+        self.carry("aaa002", "aaa001")
+        self.cluster.wait(INTERVAL + LATE)
+        self.assertEqual(self.told(), ["user_typing"])
+
+    def carry(self, one: str, other: str) -> None:
+        """What one process has written to another arrives."""
+        stream = self.cluster.processes[one].streams[other]
+        while stream.way:
+            stream.other.dataReceived(stream.way.popleft())
 
     def test_what_a_dead_process_had_is_not_waited_for(self) -> None:
         self.start(self.mine[0])
@@ -189,6 +206,29 @@ class StopTests(Case):
         self.cluster.kill("aaa002")
         self.stop(self.mine[0])
         self.assertEqual(self.told(), ["user_typing", "user_stopped_typing"])
+
+    def test_a_process_dies_with_its_typist(self) -> None:
+        """Nobody is left to take it back: each of the others does so for its own clients, once."""
+        self.start(self.mine[1])
+        self.start(self.mine[1], TEAM, GROUP)
+        self.watchers.pop(1)
+        self.cluster.kill("aaa002")
+        self.assertEqual(self.told(), ["user_typing", "group_typing_start"])
+        self.cluster.wait(EXPIRY + INTERVAL)
+        self.assertEqual(self.told(), [])
+        self.cluster.wait(LOST - EXPIRY - INTERVAL + LATE)
+        first, second = (each["data"] for each in self.watchers[0].inbox.events)
+        self.assertEqual((first["userId"], first["channel"], first["thread_id"]), (5, THREAD, 7))
+        self.assertEqual((second["group_id"], second["user_id"]), (3, 5))
+        self.assertEqual(self.told(), ["user_stopped_typing", "group_typing_stop"])
+        self.cluster.wait(60)
+        self.assertEqual(self.told(), [])
+
+    def test_what_was_taken_back_is_not_again(self) -> None:
+        self.start(self.mine[0])
+        self.cluster.wait(60)
+        self.assertEqual(self.told(), ["user_typing", "user_stopped_typing"])
+        self.assertEqual([len(typing._shown) for typing in self.typing.values()], [0, 0, 0])
 
     def test_it_expires_on_every_device_by_itself(self) -> None:
         self.start(self.mine[0])
@@ -244,14 +284,28 @@ class PayloadTests(Case):
 
 class BoundTests(Case):
     def test_what_is_remembered_is_forgotten(self) -> None:
-        typing = self.typing["aaa002"]
         for number in range(1, 200):
-            self.mine[0].process.node.subscribe(self.mine[0].connection, channels.parse(f"thread.{number}"))
+            for device in (self.mine[0], self.watchers[1]):
+                device.process.node.subscribe(device.connection, channels.parse(f"thread.{number}"))
             self.start(self.mine[0], f"thread.{number}")
             self.stop(self.mine[0], f"thread.{number}")
             self.cluster.wait(0.1)
-        self.assertLess(len(typing._shown), 2 * INTERVAL / 0.1)
-        self.assertLess(len(typing._shown), MAX_SHOWN)
+        for name, most in (("aaa001", 23), ("aaa002", 23), ("aaa003", 1)):
+            # the third has none of these channels, but for thread.7
+            self.assertLessEqual(len(self.typing[name]._shown), most)
+        self.cluster.wait(INTERVAL + LATE)
+        self.assertEqual([len(typing._shown) for typing in self.typing.values()], [0, 0, 0])
+
+    def test_there_are_never_more_than_so_many(self) -> None:
+        self.patch(module, "MAX_SHOWN", 10)
+        users = [self.device("aaa001", user_id) for user_id in range(100, 130)]
+        for user in users:
+            self.start(user)
+        self.assertEqual([len(typing._shown) for typing in self.typing.values()], [10, 10, 10])
+        for user in users:
+            self.stop(user)
+        told = self.told()
+        self.assertEqual((told.count("user_typing"), told.count("user_stopped_typing")), (30, 30))
 
     def test_channels_of_one_connection(self) -> None:
         for number in range(1, MAX_AT_ONCE + 3):
@@ -259,8 +313,8 @@ class BoundTests(Case):
         self.assertEqual(len(self.mine[0].connection.typing or {}), MAX_AT_ONCE)
 
     def test_an_event_of_the_backend_with_the_same_name(self) -> None:
-        for key in (None, "five", "x y", "٥"):
+        for key in (None, "five", "x y", "٥", "5"):
             self.mine[0].process.node.publish(channels.parse(THREAD), "user_typing", b"{}", key=key)
         self.cluster.move()
-        self.assertLessEqual(len(self.typing["aaa002"]._shown), 1)
+        self.assertEqual(len(self.typing["aaa002"]._shown), 0)
         self.assertEqual(self.flushLoggedErrors(), [])

@@ -8,6 +8,7 @@ from typing import Any
 from mechamap_rt.commands.debug import Debugging
 from mechamap_rt.commands.groups import GroupCommands
 from mechamap_rt.commands.notifications import NotificationCommands
+from mechamap_rt.commands.presence import PresenceCommands
 from mechamap_rt.commands.table import ClientCommands
 
 
@@ -29,5 +30,11 @@ def known_events() -> list[str]:
         client, node=nothing, policy=nothing, site=nothing, presence=nothing, typing=nothing, clock=time.time
     )
     debugging = Debugging(nothing, nothing, nothing, dict, nothing, time.time)
-    tables = (client.table(), groups.table(), debugging.table(), NotificationCommands(None, time.time).table())
+    tables = (
+        client.table(),
+        groups.table(),
+        debugging.table(),
+        PresenceCommands(nothing, time.time).table(),
+        NotificationCommands(None, time.time).table(),
+    )
     return sorted(event for table in tables for event in table)

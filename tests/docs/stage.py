@@ -41,6 +41,8 @@ STRICT = {
 UNPROVOKED = {
     one.code for one in (Disconnect.SERVER_ERROR, Disconnect.FORCED, Disconnect.INACTIVE, Disconnect.GOING_AWAY)
 }
+#: The message of a channel with more members than a scenario has: tests/presence holds it to the document.
+UNHEARD = {"membersChanged"}
 
 
 class Heard:

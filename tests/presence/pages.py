@@ -19,6 +19,8 @@ from tests.clients.waiting import until
 from tests.server import Server
 
 LIMIT = 8.0
+#: Connections that are tried until one comes to a certain worker.
+ATTEMPTS = 80
 #: What tells of others who come and go.
 COMING_AND_GOING = ("member_joined", "member_left", "user_online", "user_offline", "user.status")
 
@@ -205,12 +207,7 @@ class Pages:
         :param kind: one of :data:`KINDS`.
         :param claims: further ones for the token.
         """
-        token = server.token(user, name=name_of(user), avatar=avatar_of(user), **claims)
-        page = Page(server, user, self._connect(server, token, kind))
-        self._open.append(page)
-        for channel in channels:
-            page.enter(channel)
-        return page
+        return self.with_token(server, user, _token(server, user, **claims), *channels, kind=kind)
 
     def with_token(self, server: Server, user: int, token: str, *channels: str, kind: str = "websocket") -> Page:
         page = Page(server, user, self._connect(server, token, kind))
@@ -226,41 +223,30 @@ class Pages:
             return ByPython(server, token)
         return ByNode(self._node, server, token, kind)
 
-    def everywhere(self, server: Server, user: int, *channels: str, kind: str = "native", most: int = 60) -> list[Page]:
-        """Pages of ``user`` until there is one on every worker; those too many are closed before they enter anything.
+    def everywhere(self, server: Server, user: int, *channels: str, kind: str = "native") -> list[Page]:
+        """A page of ``user`` on every worker."""
+        return [self.on(server, user, each["node"], *channels, kind=kind) for each in server.workers()]
 
-        Only for users whom nobody watches yet: for a moment there are more pages of theirs.
-        """
-        wanted = {each["node"] for each in server.workers()}
-        found: dict[str, Page] = {}
-        for _ in range(most):
-            page = self.open(server, user, kind=kind)
-            if page.worker in found:
-                page.close()
-            found.setdefault(page.worker, page)
-            if set(found) == wanted:
-                break
-        assert set(found) == wanted, f"on {set(found)} only, of {wanted}"
-        for page in found.values():
-            for channel in channels:
-                page.enter(channel)
-        return list(found.values())
-
-    def on(self, server: Server, user: int, worker: str, *channels: str, kind: str = "native", most: int = 80) -> Page:
-        """A page of ``user`` on that worker."""
-        for _ in range(most):
-            page = self.open(server, user, kind=kind)
+    def on(self, server: Server, user: int, worker: str, *channels: str, kind: str = "native") -> Page:
+        """A page of ``user`` on that worker. Those that come to others hide, so that they leave nothing behind."""
+        for _ in range(ATTEMPTS):
+            page = self.open(server, user, kind=kind, invisible=True)
             if page.worker == worker:
+                page.ask("authenticate", {"token": _token(server, user)})
                 for channel in channels:
                     page.enter(channel)
                 return page
             page.close()
-        raise AssertionError(f"none of {most} connections came to {worker}")
+        raise AssertionError(f"none of {ATTEMPTS} connections came to {worker}")
 
     def close(self) -> None:
         for page in self._open:
             with contextlib.suppress(OSError):
                 page.close()
+
+
+def _token(server: Server, user: int, **claims: Any) -> str:
+    return server.token(user, name=name_of(user), avatar=avatar_of(user), **claims)
 
 
 def name_of(user: int) -> str:

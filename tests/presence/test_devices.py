@@ -104,7 +104,7 @@ def test_people_with_several_devices_come_change_the_page_and_go(site: Server, p
         assert [one["channel"] for one in watcher.data("member_left") if one["user"]["id"] == binh] == [second]
         assert watcher.wait("member_left", dung)["user"] == card(dung)
         assert watcher.told(an) == [], "nobody is told of themselves"
-    assert stayer.users("user_offline") == [giang]
+    until(lambda: stayer.users("user_offline") == [giang], lambda: str(stayer.client.events()))
     assert set(online(site, an, binh, chi, dung, giang, hoa)) == {an, binh, chi, dung, hoa}
     assert ids(back.enter(room)) == sorted([an, binh, chi, hoa])
 

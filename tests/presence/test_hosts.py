@@ -37,11 +37,14 @@ def redis() -> Iterator[RedisServer]:
 def hosts(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
     """Two hosts of two workers, of which no process is left afterwards."""
     started: list[Server] = []
+
+    def start(host: str) -> Server:
+        started.append(Server.start(tmp_path_factory.mktemp(host), joined | {"HOST_ID": host}))
+        return started[-1]
+
     joined = CLUSTER | {"CLUSTER_WORKERS": "2", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis.port)}
     try:
-        for host in ("aaa", "bbb"):
-            started.append(Server.start(tmp_path_factory.mktemp(host), joined | {"HOST_ID": host}))
-        yield started[0], started[1]
+        yield start("aaa"), start("bbb")
         for server in started:
             assert "Traceback" not in server.output()
     finally:
@@ -102,7 +105,7 @@ def test_an_outage_of_redis_makes_nobody_absent_and_what_it_hid_is_told(
     an, binh, chi, dung, giang = (next(users) for _ in range(5))
     room = f"presence-public.room-{an}"
     watchers = pages.everywhere(here, an, room)
-    stayers = pages.everywhere(there, binh, room)
+    pages.everywhere(there, binh, room)
     leaver, changer = pages.open(there, chi, room), pages.open(there, dung, room, kind="native")
     for watcher in watchers:
         for user in (binh, chi, dung):
