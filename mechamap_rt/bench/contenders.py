@@ -122,6 +122,8 @@ def environment(port: int, home: str) -> dict[str, str]:
         "LARAVEL_API_KEY": API_KEY,
         "ADMIN_KEY": "benchmark-admin-key-of-at-least-32-bytes",
         "NODE_ENV": "development",
+        # without it nobody is told of notifications, which would be counted as publications
+        "DEMO_ENABLED": "false",
         "CONTROL_SOCKET": control_socket(home),
         **_NO_LIMITS,
     }

@@ -9,7 +9,7 @@ import msgspec
 
 LoadName = Literal[
     "flat", "paced", "idle", "connect", "post", "spread", "notify", "reload", "memory", "arrive", "rush", "identify",
-    "decide", "batched",
+    "decide", "batched", "come-and-go", "stay", "ask-online",
 ]  # fmt: skip
 DialectName = Literal["socketio", "native", "polling", "bare"]
 #: ``inside`` is what the server is made of, without the server: authenticator and policy. ``pool`` is its connections
@@ -78,6 +78,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     :ivar credential: what clients come with.
     :ivar channel: what they subscribe to; ``{user}`` is the client's user. Empty for the load's own.
     :ivar priority: of what is published; empty for none.
+    :ivar watchers: of those who come and go (``come-and-go``), and the ``crowd`` that is online elsewhere.
     """
 
     load: LoadName
@@ -105,6 +106,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     credential: Credential = "jwt"
     channel: str = ""
     priority: str = ""
+    watchers: int = 0
+    crowd: int = 0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

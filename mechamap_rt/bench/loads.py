@@ -25,6 +25,7 @@ from mechamap_rt.bench.measuring import (
     processes,
     result,
 )
+from mechamap_rt.bench.presenceloads import ask_online, come_and_go, stay
 from mechamap_rt.bench.procfs import memory_bytes
 from mechamap_rt.bench.publisher import Publisher
 from mechamap_rt.bench.subscriber import Swarm, Tally
@@ -147,4 +148,7 @@ LOADS: Final[dict[LoadName, Callable[[Job], Awaitable[Result]]]] = {
     "arrive": arrive,
     "rush": rush,
     "batched": batched,
+    "come-and-go": come_and_go,
+    "stay": stay,
+    "ask-online": ask_online,
 }

@@ -34,12 +34,12 @@ class Publisher(asyncio.Protocol):
         _, publisher = await loop.create_connection(lambda: cls(head), job.host, job.port)
         return publisher
 
-    async def post(self, body: bytes) -> None:
-        """Post one publication and wait for its answer.
+    async def post(self, body: bytes) -> bytes:
+        """Post one publication and wait for its answer, which is returned.
 
         :raises BenchError: if the answer is not 200 or does not come.
         """
-        await self._ask(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        return await self._ask(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
 
     async def worker(self) -> str:
         """The name of the server's process that has this connection.

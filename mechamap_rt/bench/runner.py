@@ -30,6 +30,8 @@ from mechamap_rt.bench.generator import raise_descriptor_limit
 from mechamap_rt.bench.job import BenchError, Job, Result, Site
 from mechamap_rt.bench.shape import Contender, Scenario, Size
 
+#: Of a crowd, where it is only to be seen that a scenario works.
+MOST_QUICK = 50
 _JOB_TIMEOUT = 120.0
 _GRACE = 30.0
 
@@ -112,6 +114,8 @@ def job_for(server: Server, scenario: Scenario, contender: Contender, size: Size
         credential=contender.credential,
         channel=contender.channel,
         priority=contender.priority,
+        watchers=contender.watchers,
+        crowd=min(contender.crowd, MOST_QUICK) if size is scenario.quick else contender.crowd,
     )
 
 

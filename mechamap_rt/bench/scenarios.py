@@ -7,6 +7,7 @@ from typing import Final
 
 from mechamap_rt.bench.authscenarios import AUTH
 from mechamap_rt.bench.contenders import Arrangement
+from mechamap_rt.bench.presencescenarios import PRESENCE
 from mechamap_rt.bench.shape import Column, Contender, Scenario, Size, Target
 
 MECHAMAP = Contender("mechamap", "mechamap", "socketio")
@@ -224,7 +225,7 @@ _BATCHED: Final = Scenario(
     "is of the values that were sent: the others were replaced by newer ones.",
 )
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (*_SINGLES, _BATCHED, *_CLUSTERS, *AUTH)
+SCENARIOS: Final[tuple[Scenario, ...]] = (*_SINGLES, _BATCHED, *PRESENCE, *_CLUSTERS, *AUTH)
 
 
 def scenario(name: str) -> Scenario:

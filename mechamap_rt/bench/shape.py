@@ -17,6 +17,7 @@ class Contender:
     :ivar credential: what its clients come with.
     :ivar channel: what they subscribe to; ``{user}`` is the client's user. Empty for the load's own.
     :ivar priority: of what is published; empty for none.
+    :ivar watchers: of those who come and go, and the ``crowd`` that is online elsewhere.
     """
 
     label: str
@@ -27,6 +28,8 @@ class Contender:
     credential: Credential = "jwt"
     channel: str = ""
     priority: str = ""
+    watchers: int = 0
+    crowd: int = 0
 
 
 #: What of two rows is judged: ``ratio``, ours ÷ the other's; ``difference``, ours − the other's; ``speedup``, how many

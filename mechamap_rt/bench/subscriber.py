@@ -7,7 +7,7 @@ import re
 import time
 from array import array
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import jwt
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
@@ -139,12 +139,20 @@ class SampledSubscriber(Subscriber):
             tally.latencies_us.append(stamp() - sent)
 
 
+C = TypeVar("C", bound=Subscriber)
+
+
+def _named(channel: str, user: int) -> str:
+    return channel.replace("{user}", str(user)).replace("{ten}", str(user // 10))
+
+
 class Swarm:
     """The clients of one job.
 
     :param job: the job; its secret signs a JWT for each client, unless they come with Sanctum tokens; each client is
         another user, from 1.
-    :param channel: what every client subscribes to; ``None`` to stay at its user's own. ``{user}`` in it is the user.
+    :param channel: what every client subscribes to; ``None`` to stay at its user's own. ``{user}`` in it is the user,
+        ``{ten}`` one for each ten of them.
     """
 
     def __init__(self, job: Job, tally: Tally, *, channel: str | None) -> None:
@@ -161,9 +169,27 @@ class Swarm:
         first, self._next_user = self._next_user, self._next_user + count
         channel = self._channel
         return [
-            Identity(self._token(user), None if channel is None else channel.replace("{user}", str(user)))
+            Identity(self._token(user), None if channel is None else _named(channel, user))
             for user in range(first, first + count)
         ]
+
+    def begin_at(self, user: int) -> None:
+        """The next client is this user."""
+        self._next_user = user
+
+    async def open(self, kind: type[C], dialect: Dialect) -> C:
+        """Connect one more client, of another kind, that subscribes to nothing.
+
+        :raises BenchError: if it is refused or too slow.
+        """
+        user, self._next_user = self._next_user, self._next_user + 1
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        client = kind(dialect, Identity(self._token(user), None), Tally(), ready)
+        url = f"ws://{self._job.host}:{self._job.port}{dialect.path}"
+        await ws_connect(lambda: client, url, extra_headers=dialect.headers, enable_auto_ping=False)
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            await ready
+        return client
 
     def _token(self, user: int) -> str:
         if self._job.credential != "jwt":

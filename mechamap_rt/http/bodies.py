@@ -28,9 +28,7 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _ID = re.compile(r"[1-9][0-9]{0,18}")
-_CLASSES: Final = {
-    kind.name.lower(): kind for kind in DeliveryClass if kind is not DeliveryClass.INTERNAL
-}
+_CLASSES: Final = {kind.name.lower(): kind for kind in DeliveryClass if kind is not DeliveryClass.INTERNAL}
 _PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
 
