@@ -101,7 +101,7 @@ class RedisBus:
         self._receiver: IReceiver | None = None
         self._connection: Connection | None = None
         self._up = self._was_up = self._told = self._started = self._stopping = False
-        self._since = self._echoed = reactor.seconds()
+        self._since = reactor.seconds()
         self._lost_before = 0
         self._upped: Deferred[None] = Deferred()
         self._patience: IDelayedCall | None = None
@@ -202,8 +202,7 @@ class RedisBus:
 
     def _subscribed(self) -> None:
         """Redis has confirmed everything: wait until the others, who were cut off too, are back as well."""
-        self._echoed = self._reactor.seconds()
-        self._peers.found(self._echoed)
+        self._peers.found(self._reactor.seconds())
         self._hello(fresh=True)
         strangers = not self._was_up and self._outflow.waiting > 0
         if self._peers.missing or strangers:
@@ -368,7 +367,8 @@ class RedisBus:
                 self._gone(message.node, 0.0)
             self._perhaps_flush()
         elif message.node == self._node:
-            self._echo(self._reactor.seconds())
+            for node, silent in self._peers.echo(self._reactor.seconds()):
+                self._gone(node, silent)
         else:
             if self._peers.hello(message, self._reactor.seconds()):
                 self._gone(message.node, 0.0)
@@ -376,18 +376,6 @@ class RedisBus:
                 hello = Hello(self._node, self._first, False)
                 self._send_control(self._inbox_prefix + message.node.encode(), hello)
             self._perhaps_flush()
-
-    def _echo(self, now: float) -> None:
-        """Our own hello has come back: what others had said before it has been heard too, so that silence is silence.
-
-        Not so after a gap: this process or Redis stood still, and nobody could be heard.
-        """
-        if now - self._echoed > 2 * HELLO_INTERVAL:
-            self._peers.found(now)
-        else:
-            for node, silent in self._peers.expire(now):
-                self._gone(node, silent)
-        self._echoed = now
 
     def _gone(self, node: str, silent: float) -> None:
         if self._receiver is not None:

@@ -23,6 +23,7 @@ class Peers:
     def __init__(self, host: str) -> None:
         self._host = host
         self._heard: dict[str, float] = {}
+        self._echoed = 0.0
         self._sequences: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         self.missing: set[str] = set()
 
@@ -63,8 +64,22 @@ class Peers:
 
     def found(self, now: float) -> None:
         """The link is back: nobody could be heard in between."""
+        self._echoed = now
         for node in self._heard:
             self._heard[node] = now
+
+    def echo(self, now: float) -> list[tuple[str, float]]:
+        """Our own hello has come back, so what others had said before it has been heard: silence is silence.
+
+        Not so after a gap: this process or Redis stood still, and nobody could be heard.
+
+        :returns: as :meth:`expire`.
+        """
+        if now - self._echoed > 2 * HELLO_INTERVAL:
+            self.found(now)
+            return []
+        self._echoed = now
+        return self.expire(now)
 
     def expire(self, now: float) -> list[tuple[str, float]]:
         """Forget those that have been silent for long, and say which, and for how long."""

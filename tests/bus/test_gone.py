@@ -76,6 +76,7 @@ class HostsCase(RedisCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(redis_bus, "HELLO_INTERVAL", 0.1)
+        self.patch(redis_peers, "HELLO_INTERVAL", 0.1)
         self.patch(redis_peers, "FORGET_AFTER", self.patience)
 
     async def hosts(self, server: RedisServer, *nodes: str) -> list[tuple[RedisBus, Recorder]]:

@@ -13,6 +13,7 @@ class StandstillTests(RedisCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(redis_bus, "HELLO_INTERVAL", 0.2)
+        self.patch(redis_peers, "HELLO_INTERVAL", 0.2)
         self.patch(redis_peers, "FORGET_AFTER", 0.6)
 
     @coroutine
