@@ -75,7 +75,7 @@ class Realtime:
         self.batches = self.node.batches = Batches(self.wheel, self.node.hub.deliver, settings.limits.outbox_soft_limit)
         self.census = Census(self.node)
         self.rights = Rights(reactor, settings, place)
-        self.community = Community(reactor, place, self.node, self.rights, self.census, self.wheel, self.turn)
+        self.community = Community(reactor, place, self.node, self.rights, self.census, self.wheel, self.turn, settings)
         self.lobby = self.community.lobby
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
         self.port = self._port()
@@ -199,7 +199,6 @@ class Realtime:
         until = self._reactor.seconds() + max(seconds, HTTP_PATIENCE)
         await self.close()
         self.site.closing = True
-        self.lobby.closing = True
         self.rights.retire()
         self.site.hurry_forwarded()
         drain = Drain(self._reactor, self.gate, self.engine, arrived, self.batches.flush)

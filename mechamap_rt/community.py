@@ -22,6 +22,7 @@ from mechamap_rt.notifications.inbox import Inbox
 from mechamap_rt.place import Place
 from mechamap_rt.presence.presence import Presence
 from mechamap_rt.rights import Rights
+from mechamap_rt.settings import Settings
 from mechamap_rt.transport.lobby import Lobby
 
 
@@ -35,7 +36,15 @@ class Community:
     """
 
     def __init__(
-        self, reactor: IReactor, place: Place, node: Node, rights: Rights, census: Census, wheel: Wheel, turn: Turn
+        self,
+        reactor: IReactor,
+        place: Place,
+        node: Node,
+        rights: Rights,
+        census: Census,
+        wheel: Wheel,
+        turn: Turn,
+        settings: Settings,
     ) -> None:
         self._node = node
         self._rights = rights
@@ -43,7 +52,7 @@ class Community:
         self._wheel = wheel
         self._turn = turn
         self._store = place.store
-        self.presence = Presence(node, wheel)
+        self.presence = Presence(node, wheel, grace=settings.limits.presence_grace)
         self.inbox = Inbox(reactor, node, rights.notifications, rights.pace, wheel, time.time)
         self._typing = Typing(node, wheel, time.time)
         self._subscriptions, self.revocation = rights.watch(
@@ -84,7 +93,7 @@ class Community:
             client,
             node=node,
             policy=rights.policy,
-            site=rights.rows,
+            site=rights.rows if rights.truthful else None,
             presence=self.presence,
             typing=self._typing,
             clock=time.time,

@@ -69,7 +69,7 @@ class Rights:
         self.last_seen: LastSeen | None = None
         self._by_site = asks_site(settings)
         self.notifications: Notifications | None = None
-        if not self._by_site and (settings.demo or not settings.database.embedded):
+        if not self._by_site and self.truthful:
             self.notifications = Notifications(self.database, time.time, zone)
         self._decided_by_site = settings.auth.channel_auth == "laravel"
         self.site: LaravelSite | MockSite | None = None
@@ -131,6 +131,11 @@ class Rights:
             return LaravelPolicy(self.site, decisions)
         table = RuleTable([resource_of(rule) for rule in self._settings.auth.channel_rules])
         return Policy(self.rows, table, decisions)
+
+    @property
+    def truthful(self) -> bool:
+        """Is what the database has the site's, or the demo's, and not just empty?"""
+        return self._settings.demo or not self._settings.database.embedded
 
     @property
     def strict(self) -> bool:

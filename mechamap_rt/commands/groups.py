@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import DeferredList
@@ -30,6 +31,7 @@ class GroupCommands:
     """The events about groups.
 
     :param client: subscribes and unsubscribes.
+    :param site: knows the members; ``None`` where nobody does.
     :param clock: seconds since the epoch.
     """
 
@@ -39,7 +41,7 @@ class GroupCommands:
         *,
         node: Node,
         policy: IPolicy,
-        site: ISite,
+        site: ISite | None,
         presence: Presence,
         typing: Typing,
         clock: Callable[[], float],
@@ -47,11 +49,12 @@ class GroupCommands:
         self._client = client
         self._node = node
         self._policy = policy
-        self._site = site
         self._presence = presence
         self._typing = typing
         self._clock = clock
-        self._counts: Loader[int, tuple[int, int]] = Loader(self._count)
+        self._counts: Loader[int, tuple[int, int]] | None = None
+        if site is not None:
+            self._counts = Loader(partial(self._count, site))
 
     def table(self) -> Mapping[str, Command]:
         """Every event, by the name clients use."""
@@ -105,13 +108,15 @@ class GroupCommands:
         """How many active members there are, and how many of them are online, on whatever page."""
         group_id = group_of(data)
         await self._membership(connection, group_id)
+        if self._counts is None:
+            raise ClientFault(Code.SERVER_ERROR, "This needs the site's database")
         count, online = await self._counts.load(group_id) or (0, 0)
         counts = {"group_id": group_id, "count": count, "online": online}
         return Outcome("member_count_updated", counts | {"timestamp": json.timestamp(self._clock())})
 
-    async def _count(self, group_ids: list[int]) -> dict[int, tuple[int, int]]:
+    async def _count(self, site: ISite, group_ids: list[int]) -> dict[int, tuple[int, int]]:
         """Of each group: its active members, and how many of those who are listed are online."""
-        groups = await DeferredList([self._site.group(group_id) for group_id in group_ids], consumeErrors=True)
+        groups = await DeferredList([site.group(group_id) for group_id in group_ids], consumeErrors=True)
         counts: dict[int, tuple[int, int]] = {}
         for group_id, (known, group) in zip(group_ids, groups, strict=True):
             if not known:

@@ -124,9 +124,7 @@ class ClientCommands:
         names = connection.subscriptions.get(channel.resource, ())
         if not names:
             self._typing.stop(connection, channel.resource)
-        attendance = (connection.presence or {}).get(channel.resource)
-        if attendance is not None and attendance.name not in names:
-            self._presence.exit(connection, channel.resource)
+        self._presence.keep(connection, channel.resource, names)
         return {"channel": channel.name, "timestamp": self._now()}
 
     async def ping(self, connection: Connection, data: Any) -> Outcome:

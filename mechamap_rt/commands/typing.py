@@ -223,10 +223,10 @@ class Typing:
             shown.typing = False
             shown.over = self._wheel.after(self._wait(shown), partial(self._shown.pop, key, None))
             self._shown[key] = shown
-            typist = self._typist(key[0], key[1], form)
-            if typist is not None:
-                # one device has stopped, in another process, and one here has not
-                self._show(typist, key[1], form)
+            if shown.pending is None and self._typist(key[0], key[1], form) is not None:
+                # one device has stopped, in another process, and one here has not: told again, but after the stop,
+                # which is yet to be delivered here
+                shown.pending = self._wheel.after(self._wait(shown), partial(self._show_late, key, form))
 
     def _begun(self, key: _Key, before: _Shown | None, form: Form, publication: Publication) -> None:
         if before is not None and before.pending is not None:

@@ -51,6 +51,7 @@ class Attendance(NamedTuple):
     """A connection takes part in a presence channel.
 
     :ivar name: of the channel, as the client knows it.
+    :ivar names: all the names by which it wants to take part.
     :ivar user: the name under which its user does, and ``avatar`` with which.
     :ivar since: a number that grows with time; what was told before it was not told to this connection.
     """
@@ -59,6 +60,7 @@ class Attendance(NamedTuple):
     since: int
     user: str
     avatar: str | None
+    names: tuple[str, ...]
 
 
 class Connection:

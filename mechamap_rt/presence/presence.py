@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -45,21 +45,23 @@ class Presence:
     """Presence as one process of the cluster knows it.
 
     :param clock: seconds since the epoch.
+    :param grace: seconds for which somebody whose last connection has ended is there still.
     """
 
-    def __init__(self, node: Node, wheel: Wheel, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, node: Node, wheel: Wheel, clock: Callable[[], float] = time.time, grace: float = GRACE) -> None:
         self._node = node
         self._wheel = wheel
         self._clock = clock
+        self._grace = grace
         self._lingering: dict[int, Deadline] = {}
         self._processes: set[str] = set()
         # how many were lost, and when the last of them was heard of: its users may be on their way to another
-        self._deaths, self._bereft = 0, -GRACE
+        self._deaths, self._bereft = 0, -grace
         self._comparing: Deadline | None = None
         # from a point that moves faster than people come and go: a process of the same name goes on above the last
         self.seats = Seats(wheel, clock, int((time.time() - 1.76e9) * 1e5), self._changed)
         self.standing = Standing(wheel, clock, self._ask_online, lambda resource: self.rooms.get(resource))
-        self.rooms = Rooms(node, wheel, clock, self.seats, self.standing)
+        self.rooms = Rooms(node, wheel, clock, self.seats, self.standing, grace)
         node.answer("online", self._answer_online)
         node.listen(ROSTER, self._heard_roster)
         node.listen(NOTICE, self._heard_notice)
@@ -82,9 +84,9 @@ class Presence:
         """It has ended; its user is online for a while yet."""
         user_id = connection.identity.user_id
         if not connection.identity.invisible and not self._connected(user_id) and user_id not in self._lingering:
-            self._lingering[user_id] = self._wheel.after(GRACE, partial(self._lingering.pop, user_id, None))
+            self._lingering[user_id] = self._wheel.after(self._grace, partial(self._lingering.pop, user_id, None))
         for resource in tuple(connection.presence or ()):
-            self.exit(connection, resource, GRACE)
+            self.exit(connection, resource, self._grace)
 
     def review(self, connection: Connection) -> None:
         """The user's identity is another one now: perhaps they want to be seen, or not to be, from now on."""
@@ -110,12 +112,27 @@ class Presence:
             return {}
         if connection.presence is None:
             connection.presence = {}
-        if channel.resource not in connection.presence:
-            connection.presence[channel.resource] = Attendance(channel.name, NOT_YET, name, avatar)
+        known = connection.presence.get(channel.resource)
+        if known is not None:
+            if channel.name not in known.names:
+                connection.presence[channel.resource] = known._replace(names=(*known.names, channel.name))
+        else:
+            connection.presence[channel.resource] = Attendance(channel.name, NOT_YET, name, avatar, (channel.name,))
             if not connection.identity.invisible:
                 self.seats.take(connection, channel.resource, name, avatar)
         roster = await self.rooms.watch(connection, channel.resource)
         return {} if roster is None else {"members": roster.members(MAX_LISTED), "total": len(roster)}
+
+    def keep(self, connection: Connection, resource: str, names: Collection[str]) -> None:
+        """These names of the channel the connection has still; without one by which it takes part, it leaves."""
+        attendance = (connection.presence or {}).get(resource)
+        if attendance is None or connection.presence is None:
+            return
+        left = tuple(name for name in attendance.names if name in names)
+        if not left:
+            self.exit(connection, resource)
+        elif left != attendance.names:
+            connection.presence[resource] = attendance._replace(name=left[0], names=left)
 
     def exit(self, connection: Connection, resource: str, grace: float = 0.0) -> None:
         """It does not take part any more, if it did.
@@ -157,7 +174,7 @@ class Presence:
         if cut or self._node.degraded:
             return online, None
         answered = {process for process, _ in answers}
-        settled = self._wheel.seconds() - self._bereft >= GRACE
+        settled = self._wheel.seconds() - self._bereft >= self._grace
         whole = settled and self._processes <= answered
         if deaths == self._deaths:
             # otherwise who has answered may be dead

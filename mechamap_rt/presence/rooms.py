@@ -19,7 +19,7 @@ from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.errors import Unavailable
 from mechamap_rt.presence.notices import Notice
 from mechamap_rt.presence.roster import Card, Change, Roster, described
-from mechamap_rt.presence.seats import GRACE, Seats
+from mechamap_rt.presence.seats import Seats
 from mechamap_rt.presence.standing import Standing
 from mechamap_rt.wire import json
 
@@ -56,14 +56,18 @@ class Rooms:
 
     :param seats: of this process; asked for when others want to know.
     :param clock: seconds since the epoch.
+    :param grace: seconds that users of a process that is gone have to come back.
     """
 
-    def __init__(self, node: Node, wheel: Wheel, clock: Callable[[], float], seats: Seats, standing: Standing) -> None:
+    def __init__(
+        self, node: Node, wheel: Wheel, clock: Callable[[], float], seats: Seats, standing: Standing, grace: float
+    ) -> None:
         self._node = node
         self._wheel = wheel
         self._clock = clock
         self._seats = seats
         self._standing = standing
+        self._grace = grace
         self._rooms: dict[str, Room] = {}
         self._serials = count(1)
         self._ghosts: dict[str, set[int]] = {}
@@ -190,7 +194,7 @@ class Rooms:
         if users:
             self._ghosts[ghost] = users
             seen = self._clock() - silent
-            self._wheel.after(max(GRACE - silent, 0.0), partial(self._forget, ghost, seen))
+            self._wheel.after(max(self._grace - silent, 0.0), partial(self._forget, ghost, seen))
 
     def _forget(self, ghost: str, seen: float) -> None:
         del self._ghosts[ghost]

@@ -11,7 +11,7 @@ from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.presence.roster import Card
 
-#: Seconds for which somebody whose connection has ended is still there: who changes the page comes back.
+#: Seconds for which somebody whose connection has ended is still there, usually: who changes the page comes back.
 GRACE: Final = 12.0
 
 #: Takes a resource, the version of what this process has there, the card of who has come or ``None``, the user's id,

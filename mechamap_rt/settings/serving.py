@@ -246,6 +246,12 @@ class Limits:
         1000,
         "Client events that a channel takes a minute; 0 for no limit.",
     )
+    presence_grace: float = option(
+        "PRESENCE_GRACE",
+        kinds.milliseconds(0, 15),
+        12.0,
+        "Milliseconds for which a user is online still whose last connection has ended.",
+    )
     outbox_soft_limit: int = option(
         "OUTBOX_SOFT_LIMIT",
         kinds.size(KIB, GIB),

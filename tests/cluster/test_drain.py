@@ -7,6 +7,7 @@ import json
 import threading
 import time
 
+from tests.clients.native import NativeClient
 from tests.conftest import StartServer
 from tests.server import Server
 
@@ -51,3 +52,28 @@ def test_a_poll_for_another_workers_session_is_answered_at_once(start_cluster: S
     heard = ""
     while '"connected"' not in heard:
         heard += server.get(path).text
+
+
+def test_who_is_let_go_types_no_more(start_cluster: StartServer) -> None:
+    """Those who stay, with other workers, are told so at once, and not only when they would have found out."""
+    server = start_cluster(2, CLUSTER_DRAIN_TIME="1000")
+    by_worker: dict[str, NativeClient] = {}
+    opened: list[NativeClient] = []
+    try:
+        while len(by_worker) < 2:
+            assert len(opened) < 60, "all on one worker"
+            client = NativeClient.open(server.ws_url, header=server.token(len(opened) + 1))
+            opened.append(client)
+            by_worker.setdefault(client.greeted()["socketId"][:6], client)
+        (leaving, typist), (_, watcher) = by_worker.items()
+        for client in (typist, watcher):
+            assert client.ask(type="subscribe", id=1, channel="public.x")["event"] == "subscribed"
+        typist.send(type="event", event="typing_start", data="public.x")
+        user = watcher.event("user_typing")["data"]["userId"]
+        number = next(each["worker"] for each in server.workers() if each["node"] == leaving)
+        server.control("drain", f"{number}", limit=20)
+        assert watcher.event("user_stopped_typing")["data"]["userId"] == user
+        assert typist.closed()[0] == 1012
+    finally:
+        for client in opened:
+            client.connection.close()

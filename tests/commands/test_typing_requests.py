@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from mechamap_rt.bus.relay import ANSWER_LIMIT
 from mechamap_rt.commands.typing import EXPIRY, INTERVAL, MAX_AT_ONCE
 from mechamap_rt.core.publication import DeliveryClass, Publication
 from mechamap_rt.errors import Code
@@ -221,6 +223,34 @@ class EndTests(Case):
             for device in (one, two):
                 self.office.leave(device)
             self.office.wait(INTERVAL)
+
+    def test_a_device_elsewhere_whose_process_was_too_busy_to_say_so(self) -> None:
+        """It hears of the stop late: there, too, the start that it tells again is the last."""
+        one, two = self.device(A), self.device(B)
+        for device in (one, two):
+            self.done(device, "typing_start")
+        self.office.wait(INTERVAL + 1)
+        self.assertEqual(self.shown(), ["start"])
+        stream = self.office.processes[A].streams[B]
+        way, stream.way = stream.way, Held()
+        self.office.begin(one, "typing_stop", ROOM)
+        self.office.wait(ANSWER_LIMIT + LATE)
+        held, stream.way = stream.way, way
+        way.extend(held.kept)
+        self.office.move()
+        self.office.wait(LATE)
+        self.assertEqual(self.shown(), ["stop", "start"])
+
+
+class Held(deque[bytes]):
+    """What does not arrive as long as it is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[bytes] = []
+
+    def append(self, data: bytes) -> None:
+        self.kept.append(data)
 
 
 class LimitTests(Case):

@@ -19,6 +19,9 @@ from tests.clients.waiting import until
 from tests.server import Server
 
 LIMIT = 8.0
+#: Seconds of grace where it is shorter than usual, and the setting: not every test need wait for twelve.
+GRACE = 6.0
+SOONER = {"PRESENCE_GRACE": "6000"}
 #: Connections that are tried until one comes to a certain worker.
 ATTEMPTS = 80
 #: What tells of others who come and go.

@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mechamap_rt.presence.seats import GRACE
 from tests.chaos import processes
 from tests.chaos.processes import Operation, kill, wait_for_workers
 from tests.clients.waiting import until
 from tests.conftest import CLUSTER
-from tests.presence.pages import Page, Pages, always, newcomers, online
+from tests.presence.pages import GRACE, SOONER, Page, Pages, always, newcomers, online
 from tests.server import Server
 
 CAME = ["member_joined", "user_online", "user.status"]
@@ -23,7 +22,7 @@ WENT = ["member_left", "user_offline", "user.status"]
 @pytest.fixture
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Three workers, of which no process is left afterwards."""
-    running = Server.start(tmp_path_factory.mktemp("site"), CLUSTER | {"CLUSTER_DRAIN_TIME": "1000"})
+    running = Server.start(tmp_path_factory.mktemp("site"), CLUSTER | SOONER | {"CLUSTER_DRAIN_TIME": "1000"})
     try:
         yield running
         assert "Traceback" not in running.output()
@@ -57,7 +56,7 @@ def test_a_worker_that_is_killed_takes_its_users_with_it(site: Server, pages: Pa
     until(lambda: lost.client.ended, lambda: "the connection has not ended")
     back = pages.open(site, chi, room, kind="native")
     until(lambda: set(online(site, *everybody)) == everybody - {hoa}, lambda: str(online(site, *everybody)))
-    for until_then in (GRACE - 5, GRACE - 2):
+    for until_then in (GRACE - 4, GRACE - 1.5):
         # long enough for those who are in no channel to be asked about
         always(
             lambda: all(watcher.told(binh) == CAME for watcher in survivors),

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from mechamap_rt.presence.seats import GRACE
 from tests.clients.waiting import until
 from tests.conftest import CLUSTER
-from tests.presence.pages import KINDS, Page, Pages, avatar_of, card, name_of, newcomers, online
+from tests.presence.pages import GRACE, KINDS, SOONER, Page, Pages, avatar_of, card, name_of, newcomers, online
 from tests.server import Server
 
 CAME = ["member_joined", "user_online", "user.status"]
@@ -23,7 +22,7 @@ SLACK = 4.0
 
 @pytest.fixture(scope="module", params=["one process", "three workers"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings = CLUSTER if request.param == "three workers" else {}
+    settings = (CLUSTER if request.param == "three workers" else {}) | SOONER
     running = Server.start(tmp_path_factory.mktemp("site"), settings)
     try:
         yield running

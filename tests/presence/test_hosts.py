@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from mechamap_rt.presence.presence import COMPARE
-from mechamap_rt.presence.seats import GRACE
 from tests.chaos import processes
 from tests.clients.waiting import until
 from tests.conftest import CLUSTER
-from tests.presence.pages import Page, Pages, always, newcomers, online
+from tests.presence.pages import GRACE, SOONER, Page, Pages, always, newcomers, online
 from tests.redis_server import RedisServer
 from tests.server import Server
 
@@ -42,7 +41,7 @@ def hosts(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
         started.append(Server.start(tmp_path_factory.mktemp(host), joined | {"HOST_ID": host}))
         return started[-1]
 
-    joined = CLUSTER | {"CLUSTER_WORKERS": "2", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis.port)}
+    joined = CLUSTER | SOONER | {"CLUSTER_WORKERS": "2", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis.port)}
     try:
         yield start("aaa"), start("bbb")
         for server in started:

@@ -97,6 +97,18 @@ class MemberTests(Case):
         (joined,) = watcher.inbox.named("member_joined")
         self.assertEqual((joined["group_id"], joined["channel"]), (9, "group.9"))
 
+    def test_who_takes_part_by_two_names_leaves_with_the_second(self) -> None:
+        watcher, guest = self.present("aaa001", 1, "group.9"), self.present("aaa002", 2, "group.9")
+        self.enter(guest, "presence-group.9")
+        presence = guest.process.presence
+        presence.keep(guest.connection, "group.9", ("presence-group.9",))
+        self.cluster.move()
+        self.assertEqual(watcher.inbox.users("member_left"), [])
+        self.assertEqual((guest.connection.presence or {})["group.9"].name, "presence-group.9")
+        presence.keep(guest.connection, "group.9", ("private-group.9",))
+        self.cluster.move()
+        self.assertEqual(watcher.inbox.users("member_left"), [2])
+
     def test_who_leaves_while_the_members_are_asked_for_is_told_nothing(self) -> None:
         self.present("aaa001", 1)
         device = self.cluster.device("aaa002", 2)

@@ -12,14 +12,14 @@ from tests.auth.people import number, person
 from tests.clients.waiting import until
 from tests.conftest import CLUSTER
 from tests.mariadb import MariaDB
-from tests.presence.pages import Page, Pages, online
+from tests.presence.pages import SOONER, Page, Pages, online
 from tests.server import Server
 
 
 @pytest.fixture(scope="module")
 def site(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Three workers that ask the database, and look every second whether what they know still holds."""
-    settings = CLUSTER | mariadb.settings(AUTH_SWEEP_INTERVAL="1000", AUTH_CACHE_TTL="1000")
+    settings = CLUSTER | SOONER | mariadb.settings(AUTH_SWEEP_INTERVAL="1000", AUTH_CACHE_TTL="1000")
     running = Server.start(tmp_path_factory.mktemp("site"), settings)
     try:
         yield running
