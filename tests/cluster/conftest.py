@@ -13,8 +13,8 @@ from tests.server import Server
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Three workers with the usual settings, shared by the tests of one module."""
-    running = Server.start(tmp_path_factory.mktemp("cluster"), CLUSTER)
+    """Three workers, shared by the tests of one module; without the demo nobody is told of notifications."""
+    running = Server.start(tmp_path_factory.mktemp("cluster"), CLUSTER | {"DEMO_ENABLED": "false"})
     try:
         yield running
         running.stop()

@@ -188,8 +188,9 @@ def test_pages(server: Server, off: Server, path: str) -> None:
 
 @pytest.fixture(scope="module")
 def deflating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that accepts permessage-deflate."""
-    server = Server.start(tmp_path_factory.mktemp("deflating"), {"WS_PERMESSAGE_DEFLATE": "true"})
+    """A server that accepts permessage-deflate; without the demo nobody is told of notifications."""
+    settings = {"WS_PERMESSAGE_DEFLATE": "true", "DEMO_ENABLED": "false"}
+    server = Server.start(tmp_path_factory.mktemp("deflating"), settings)
     try:
         yield server
         server.stop()
