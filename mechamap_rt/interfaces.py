@@ -113,6 +113,8 @@ class IAuthenticator(Interface):
 class IPolicy(Interface):
     """Says what a user may see."""
 
+    era: int = Attribute("Changes whenever something is forgotten: what was decided before may not count any more")
+
     def may_subscribe(identity: Identity, channel: Channel, fresh: bool = False, socket: str = "") -> Deferred[bool]:
         """May this user subscribe to this channel? An unknown resource is nobody's.
 

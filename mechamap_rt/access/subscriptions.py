@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel
-from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.connection import Connection, State
 from mechamap_rt.interfaces import IPolicy
 from mechamap_rt.wire import json
 
@@ -41,6 +41,8 @@ class Subscriptions:
         self._clock = clock
         #: Subscriptions that were ended, since the start.
         self.ended = 0
+        # of whom something could not be found out when their rights changed
+        self._unsettled: dict[Connection, None] = {}
 
     def end(self, connection: Connection, resource: str, reason: str) -> None:
         """End a subscription by all its names, and tell the client why."""
@@ -57,10 +59,16 @@ class Subscriptions:
     async def review(self, connection: Connection) -> None:
         """The user's rights have changed: end the subscriptions that they no longer cover."""
         self._changed(connection)
-        await self._look((connection, names[0]) for names in tuple(connection.subscriptions.values()))
+        held = tuple(connection.subscriptions.values())
+        if not await self._look((connection, names[0]) for names in held):
+            self._unsettled[connection] = None
 
     async def sweep(self, connections: Iterable[Connection]) -> None:
         """Look whether what these hear is what they may hear now, as far as that can have changed by itself."""
+        unsettled, self._unsettled = self._unsettled, {}
+        for connection in unsettled:
+            if connection.state is State.ACTIVE:
+                await self.review(connection)
         changing = (
             (connection, names[0])
             for connection in connections
@@ -69,14 +77,16 @@ class Subscriptions:
         )
         await self._look(changing)
 
-    async def _look(self, held: Iterable[tuple[Connection, str]]) -> None:
+    async def _look(self, held: Iterable[tuple[Connection, str]]) -> bool:
+        """Was everything found out?"""
         batch: list[Deferred[None]] = []
+        found = True
         for connection, name in held:
             batch.append(Deferred.fromCoroutine(self._judge(connection, channels.parse(name))))
             if len(batch) == BATCH:
-                await DeferredList(batch, consumeErrors=True)
+                found &= all(known for known, _ in await DeferredList(batch, consumeErrors=True))
                 batch = []
-        await DeferredList(batch, consumeErrors=True)
+        return found & all(known for known, _ in await DeferredList(batch, consumeErrors=True))
 
     async def _judge(self, connection: Connection, channel: Channel) -> None:
         # what cannot be found out now stays as it is: the failure is not looked at

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import random
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -19,10 +19,13 @@ from mechamap_rt.access.subscriptions import Subscriptions
 from mechamap_rt.auth import sanctum
 from mechamap_rt.auth.jwt import CONNECT
 from mechamap_rt.bus.node import Node
-from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.connection import Connection, State
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.errors import Disconnect, Unavailable
 from mechamap_rt.interfaces import IAccounts, IAuthenticator, IPolicy
+
+#: How often the rows are asked for while rights are taken away.
+MAX_ATTEMPTS: Final = 3
 
 _log = Logger()
 
@@ -109,10 +112,16 @@ class Sweep:
                 user_ids.add(identity.user_id)
         if not token_ids and not user_ids:
             return
-        tokens, users = await self._accounts.standing(token_ids, user_ids)
-        for connection in self._node.connections():
-            identity = connection.identity
-            # those who came meanwhile have just been looked at
+        before = {connection: connection.identity for connection in self._node.connections()}
+        for _ in range(MAX_ATTEMPTS):
+            era = self._authenticator.era
+            tokens, users = await self._accounts.standing(token_ids, user_ids)
+            if era == self._authenticator.era:
+                break
+        for connection, identity in before.items():
+            # who is gone, or has another identity since, was looked at meanwhile
+            if connection.state is not State.ACTIVE or connection.identity is not identity:
+                continue
             if identity.token_id in token_ids:
                 await self._judge_token(connection, tokens.get(identity.token_id))
             elif identity.token_id is None and identity.user_id in user_ids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from mechamap_rt.core.identity import Identity
 
@@ -28,6 +28,9 @@ class Decisions:
         self._clock = clock
         self._bound = bound
         self._entries: dict[tuple[int, str], _Entry] = {}
+        # a right is taken away without looking at those of everybody
+        self._of_user: dict[int, set[str]] = {}
+        self._of_resource: dict[str, set[int]] = {}
         self.era = 0
         #: Since the start.
         self.hits = self.misses = 0
@@ -49,20 +52,42 @@ class Decisions:
         if era != self.era:
             return
         key = (identity.user_id, resource)
-        self._entries.pop(key, None)
+        self._drop(key)
         while len(self._entries) >= self._bound:
             # the oldest, which is the first
-            del self._entries[next(iter(self._entries))]
+            self._drop(next(iter(self._entries)))
+        self._of_user.setdefault(identity.user_id, set()).add(resource)
+        self._of_resource.setdefault(resource, set()).add(identity.user_id)
         self._entries[key] = (allowed, self._clock() + (YES if allowed else NO), identity.role)
 
     def forget(self, user_id: int | None = None, resource: str | None = None) -> None:
         """Everything about this user, this resource, or the two together."""
         self.era += 1
         if user_id is not None and resource is not None:
-            self._entries.pop((user_id, resource), None)
+            self._drop((user_id, resource))
+        elif user_id is not None:
+            for name in tuple(self._of_user.get(user_id, ())):
+                self._drop((user_id, name))
+        elif resource is not None:
+            for user in tuple(self._of_resource.get(resource, ())):
+                self._drop((user, resource))
+        else:
+            self._entries, self._of_user, self._of_resource = {}, {}, {}
+
+    def _drop(self, key: tuple[int, str]) -> None:
+        if self._entries.pop(key, None) is None:
             return
-        self._entries = {
-            key: entry
-            for key, entry in self._entries.items()
-            if not (user_id is None or key[0] == user_id) or not (resource is None or key[1] == resource)
-        }
+        user_id, resource = key
+        _take(self._of_user, user_id, resource)
+        _take(self._of_resource, resource, user_id)
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def _take(index: dict[A, set[B]], key: A, value: B) -> None:
+    values = index[key]
+    values.remove(value)
+    if not values:
+        del index[key]

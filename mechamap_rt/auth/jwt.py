@@ -12,6 +12,8 @@ from mechamap_rt.errors import AuthRefused
 
 #: A longer token is not looked at.
 MAX_LENGTH: Final = 8192
+#: The last second that can be written as a date, for tokens that are to last for ever.
+LATEST: Final = 253_402_300_799.0
 #: One of these permissions lets a user connect.
 CONNECT: Final = frozenset(("receive_notifications", "websocket:connect"))
 
@@ -77,7 +79,7 @@ def _identity(claims: dict[str, Any]) -> Identity:
         email=_text(claims, "email"),
         permissions=held,
         avatar=_text(claims, "avatar"),
-        expires_at=float(claims["exp"]),
+        expires_at=min(float(claims["exp"]), LATEST),
     )
 
 

@@ -267,6 +267,8 @@ class LaravelPolicy:
             # when somebody's rights were taken away meanwhile, perhaps this one's, what the site said may be older
             if era == self._decisions.era:
                 break
+        else:
+            raise Unavailable("rights are being taken away")
         self._decisions.remember(identity, channel.name, member is not None, era)
         if channel.presence:
             self._members.pop((identity.user_id, channel.name), None)
@@ -275,6 +277,10 @@ class LaravelPolicy:
                     del self._members[next(iter(self._members))]
                 self._members[(identity.user_id, channel.name)] = member
         return member is not None
+
+    @property
+    def era(self) -> int:
+        return self._decisions.era
 
     def member(self, identity: Identity, channel: Channel) -> tuple[str, str | None]:
         said = self._members.get((identity.user_id, channel.name), Member())

@@ -13,6 +13,7 @@ from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.identity import ADMIN, MEMBER, MODERATOR, Identity
 from mechamap_rt.core.rules import Match, Rule, RuleTable
+from mechamap_rt.errors import Unavailable
 from mechamap_rt.interfaces import IPolicy, ISite
 
 _log = Logger()
@@ -62,6 +63,10 @@ class Policy:
             return succeed(known)
         return Deferred.fromCoroutine(self._find_out(ask, identity, channel.resource, match))
 
+    @property
+    def era(self) -> int:
+        return self._decisions.era
+
     def member(self, identity: Identity, channel: Channel) -> tuple[str, str | None]:
         return identity.name, identity.avatar
 
@@ -79,10 +84,10 @@ class Policy:
             era = self._decisions.era
             allowed = await ask(identity, match)
             if era == self._decisions.era:
-                break
+                self._decisions.remember(identity, resource, allowed, era)
+                return allowed
             # somebody's right was taken away meanwhile, perhaps this one: what was found may be older
-        self._decisions.remember(identity, resource, allowed, era)
-        return allowed
+        raise Unavailable("rights are being taken away")
 
     async def _thread(self, identity: Identity, match: Match) -> bool:
         thread = await self._site.thread(match.id)

@@ -57,12 +57,14 @@ class Arrangement:
     :ivar hosts: 2 are joined by a Redis, which is started with them.
     :ivar free: servers and load generator share all cores; otherwise each side has one of its own.
     :ivar connections: to the MariaDB that a single process asks, on the load generator's core; 0 for none.
+    :ivar heartbeat: seconds between two heartbeats of a connection; 0 for the usual.
     """
 
     workers: int = 0
     hosts: int = 1
     free: bool = False
     connections: int = 0
+    heartbeat: float = 0.0
 
 
 ALONE = Arrangement()
@@ -122,7 +124,7 @@ def environment(port: int, home: str) -> dict[str, str]:
         "LARAVEL_API_KEY": API_KEY,
         "ADMIN_KEY": "benchmark-admin-key-of-at-least-32-bytes",
         "NODE_ENV": "development",
-        # without it nobody is told of notifications, which would be counted as publications
+        # then there are no notifications without a database of the site, and nothing comes unasked
         "DEMO_ENABLED": "false",
         "CONTROL_SOCKET": control_socket(home),
         **_NO_LIMITS,
@@ -174,6 +176,8 @@ def running(name: ServerName, arrangement: Arrangement = ALONE, database: Site |
             settings = {"CLUSTER_ENABLED": "true", "CLUSTER_WORKERS": str(arrangement.workers)}
             if not arrangement.workers:
                 settings = site.settings(asked, arrangement.connections) if asked else {}
+            if arrangement.heartbeat:
+                settings["WS_PING_INTERVAL"] = f"{arrangement.heartbeat * 1000:.0f}"
             pid, port, home = stack.enter_context(_host(name, cpu, settings))
             _await_workers(home, arrangement.workers)
             yield Server(name, pid, port, (), port, control_socket(home), asked)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
 
 import orjson
 from msgspec import structs
@@ -18,17 +19,19 @@ from mechamap_rt.bench.subscriber import Subscriber, Swarm, Tally
 
 _RAMP: Final = 50
 _CALM: Final = 1.0
-_ANSWER: Final = 10.0
+#: Seconds for an answer.
+_LIMIT: Final = 10.0
+_ANSWERS: Final = (b'42["subscribed"', b'42["unsubscribed"', b'42["online_users"')
 #: Where it is watched who comes and goes, and where the others are: ten in each.
 WATCHED: Final = "presence-public.watched"
 TENS: Final = "presence-public.ten-{ten}"
 ONLINE_PATH: Final = "/api/presence/online"
 
 
-class _Visitor(Subscriber):
-    """A client that subscribes and unsubscribes, over and over."""
+class _Asker(Subscriber):
+    """A client that asks for something and waits for the answer, over and over."""
 
-    _answer: asyncio.Future[None] | None = None
+    _answer: asyncio.Future[bytes] | None = None
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if not self._ready.done():
@@ -38,23 +41,23 @@ class _Visitor(Subscriber):
         message = frame.get_payload_as_bytes()
         if message == b"2":
             transport.send(WSMsgType.TEXT, b"3")
-        elif message.startswith((b'42["subscribed"', b'42["unsubscribed"')) and self._answer is not None:
-            self._answer.set_result(None)
+        elif message.startswith(_ANSWERS) and self._answer is not None and not self._answer.done():
+            self._answer.set_result(message)
         return None
 
-    async def ask(self, event: str) -> None:
-        """Subscribe, or unsubscribe, and wait for the answer.
+    async def ask(self, event: str, data: dict[str, Any]) -> bytes:
+        """Send an event; the packet that answers it.
 
         :raises BenchError: there is none.
         """
         if self.transport is None:
-            raise BenchError("the visitor is not connected")
+            raise BenchError("the client is not connected")
         self._answer = asyncio.get_running_loop().create_future()
-        self.transport.send(WSMsgType.TEXT, b"42" + orjson.dumps([event, {"channel": WATCHED}]))
+        self.transport.send(WSMsgType.TEXT, b"42" + orjson.dumps([event, data]))
         try:
-            await asyncio.wait_for(self._answer, _ANSWER)
+            return await asyncio.wait_for(self._answer, _LIMIT)
         except TimeoutError as error:
-            raise BenchError(f"{event} was not answered within {_ANSWER:.0f} s") from error
+            raise BenchError(f"{event} was not answered within {_LIMIT:.0f} s") from error
 
 
 async def come_and_go(job: Job) -> Result:
@@ -65,22 +68,27 @@ async def come_and_go(job: Job) -> Result:
     watchers = Swarm(job, tally, channel=WATCHED)
     watchers.begin_at(job.crowd + 1)
     await watchers.connect(watchers.identities(job.watchers), min(_RAMP, job.watchers))
-    visitor = await watchers.open(_Visitor, DIALECTS[job.dialect])
+    visitor = await watchers.open(_Asker, DIALECTS[job.dialect])
+    took: list[int] = []
 
     async def run(count: int) -> None:
         for _ in range(count):
-            await visitor.ask("subscribe")
-            await visitor.ask("unsubscribe")
+            for event in ("subscribe", "unsubscribe"):
+                began = time.monotonic_ns()
+                await visitor.ask(event, {"channel": WATCHED})
+                took.append((time.monotonic_ns() - began) // 1000)
 
     await run(job.warmup)
     await asyncio.sleep(_CALM)
     tally.reset()
+    del took[:]
     expected = 2 * job.operations * job.watchers
     with Window(processes(job)) as window:
         await run(job.operations)
         await arrived(tally, expected)
+    # who is told more than that somebody has come or gone is told too much
     lost = abs(expected - tally.received) + tally.disconnected
-    measured = result(job, tally, window, 2 * job.operations, lost, [])
+    measured = result(job, tally, window, 2 * job.operations, lost, took)
     visitor.disconnect()
     await close(watchers, [])
     await close(others, [])
@@ -105,27 +113,66 @@ async def stay(job: Job) -> Result:
 
 
 async def ask_online(job: Job) -> Result:
-    """Who of a thousand users is online? Half of them are. One question after another, to each worker in turn."""
+    """Who of a thousand users is online? Half of them are. One question after another, to each worker in turn.
+
+    Then over a WebSocket, as clients ask.
+    """
     tally = Tally()
     swarm = Swarm(job, tally, channel=None)
     await swarm.connect(swarm.identities(job.connections), min(_RAMP, job.connections))
     publishers = await open_publishers(job, ONLINE_PATH, 1)
-    body = orjson.dumps({"user_ids": list(range(1, 2 * job.connections + 1))})
+    asked = {"user_ids": list(range(1, 2 * job.connections + 1))}
+    body = orjson.dumps(asked)
+    swarm.begin_at(2 * job.connections + 1)
+    asker = await swarm.open(_Asker, DIALECTS[job.dialect])
+
+    async def post(number: int) -> int:
+        return int(orjson.loads(await publishers[number % len(publishers)].post(body))["count"])
+
+    async def emit(number: int) -> int:
+        answer = await asker.ask("who_is_online", asked)
+        return len(orjson.loads(answer[2:])[1]["online"])
+
+    by_post = await _asked(job, post)
+    by_socket = await _asked(job, emit)
+    measured = result(job, tally, by_post.window, job.operations, tally.disconnected, by_post.took)
+    asker.disconnect()
+    await close(swarm, publishers)
+    figures = {
+        "worst": percentile(by_post.took, 1.0),
+        "socket_us": by_socket.window.server_us / job.operations,
+        "socket_p99": percentile(by_socket.took, 0.99),
+    }
+    return structs.replace(measured, figures=figures)
+
+
+class _Asked(NamedTuple):
+    """A window, and how long each answer in it took, in microseconds."""
+
+    window: Window
+    took: list[int]
+
+
+async def _asked(job: Job, ask: Callable[[int], Awaitable[int]]) -> _Asked:
+    """Ask as often as the job says.
+
+    :param ask: given a number, says how many are online.
+
+    :raises BenchError: it is not half of them.
+    """
     took: list[int] = []
 
     async def run(count: int) -> None:
         for number in range(count):
             began = time.monotonic_ns()
-            answer = await publishers[number % len(publishers)].post(body)
+            online = await ask(number)
             took.append((time.monotonic_ns() - began) // 1000)
-            if orjson.loads(answer)["count"] != job.connections:
-                raise BenchError(f"{orjson.loads(answer)['count']} of {job.connections} are said to be online")
+            if online != job.connections:
+                raise BenchError(f"{online} of {job.connections} are said to be online")
 
     await run(job.warmup)
     await asyncio.sleep(_CALM)
     del took[:]
     with Window(processes(job)) as window:
         await run(job.operations)
-    measured = result(job, tally, window, job.operations, tally.disconnected, took)
-    await close(swarm, publishers)
-    return structs.replace(measured, figures={"worst": percentile(took, 1.0), "p99": percentile(took, 0.99)})
+    return _Asked(window, took)

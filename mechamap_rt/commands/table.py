@@ -108,12 +108,30 @@ class ClientCommands:
         held = connection.subscriptions
         if channel.resource not in held and len(held) >= MAX_SUBSCRIPTIONS:
             raise ClientFault(Code.RATE_LIMITED, f"At most {MAX_SUBSCRIPTIONS} subscriptions", field="channel")
+        era, identity = self._policy.era, connection.identity
         await self._node.subscribe(connection, channel)
+        if era != self._policy.era or identity is not connection.identity:
+            # rights have changed while the bus was waited for, and nobody saw this subscription
+            await self._confirm(connection, channel)
         members: dict[str, Any] = {}
         if present:
             name, avatar = self._policy.member(connection.identity, channel)
             members = await self._presence.enter(connection, channel, name, avatar)
         return {"channel": channel.name, "status": "success", "timestamp": self._now()} | members
+
+    async def _confirm(self, connection: Connection, channel: Channel) -> None:
+        """End a new subscription unless the user still may.
+
+        :raises ClientFault: they may not; or fails with :class:`~mechamap_rt.errors.Unavailable`.
+        """
+        allowed = False
+        try:
+            allowed = await self._policy.may_subscribe(connection.identity, channel, fresh=True, socket=connection.id)
+        finally:
+            if not allowed:
+                self._subscriptions.end(connection, channel.resource, "Unauthorized")
+        if not allowed:
+            raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
 
     async def unsubscribe(self, connection: Connection, data: Any) -> Outcome:
         return Outcome("unsubscribed", self.give_up(connection, channel_of(data)))

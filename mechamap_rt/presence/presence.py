@@ -188,7 +188,11 @@ class Presence:
         return user_id in self._lingering or self._connected(user_id) or self.rooms.haunted_by(user_id)
 
     def _connected(self, user_id: int) -> bool:
-        return any(not connection.identity.invisible for connection in self._node.connections_of(user_id))
+        # asked for a thousand users at once: a loop costs half of what a generator does
+        for connection in self._node.connections_of(user_id):  # noqa: SIM110
+            if not connection.identity.invisible:
+                return True
+        return False
 
     # between processes
 

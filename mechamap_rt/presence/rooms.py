@@ -83,7 +83,7 @@ class Rooms:
 
     def haunted_by(self, user_id: int) -> bool:
         """Was this user in a process that is gone, a moment ago?"""
-        return any(user_id in users for users in self._ghosts.values())
+        return bool(self._ghosts) and any(user_id in users for users in self._ghosts.values())
 
     # this process's clients
 

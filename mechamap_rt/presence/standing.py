@@ -156,7 +156,10 @@ class Standing:
     # those who are in no channel any more
 
     def _look_in(self, seconds: float) -> None:
+        """Look by then: those who leave one after the other do not put it off."""
         if self._next is not None:
+            if self._next.due <= self._wheel.seconds() + seconds:
+                return
             self._next.cancel()
         self._next = self._wheel.after(seconds, self._look)
 

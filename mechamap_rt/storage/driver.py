@@ -32,6 +32,10 @@ class Driver(Protocol):
     def name(self) -> str:
         """For logs: never with a password."""
 
+    @property
+    def private(self) -> bool:
+        """Is the database its connection's alone, and gone with it?"""
+
     def connect(self) -> Any:
         """A new connection."""
 

@@ -63,6 +63,10 @@ class MySQL:
         self._account = account
         self._place: dict[str, Any] = {"unix_socket": host} if host.startswith("/") else {"host": host, "port": port}
 
+    @property
+    def private(self) -> bool:
+        return False
+
     def connect(self) -> Connection[Any]:
         account = self._account
         connection = pymysql.connect(

@@ -26,7 +26,9 @@ def open_database(reactor: IReactor, settings: DatabaseSettings, connections: in
     """
     if settings.embedded:
         driver = SQLite(settings.sqlite_path, settings.timeout)
-        return Database(Server(reactor, driver, 1 if driver.private else 2, 2, settings.timeout))
+        # what is in memory is one connection's alone
+        count = 1 if driver.private else 2
+        return Database(Server(reactor, driver, count, count, settings.timeout))
     # for those only who have one
     from mechamap_rt.storage.mysql import Account, MySQL
 

@@ -255,7 +255,9 @@ class Pool(adbapi.ConnectionPool):
         self._pump()
 
     def rest(self) -> None:
-        """Need one connection at most, and keep none that nobody uses."""
+        """Need one connection at most, and keep none that nobody uses, unless the database would be gone with it."""
+        if self._driver.private:
+            return
         self.resize(1)
         self._keep(0)
 

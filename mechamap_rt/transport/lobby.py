@@ -190,7 +190,7 @@ class Lobby:
         self.node.join(connection)
         self._presence.arrive(connection)
         await self.node.subscribe(connection, channels.parse(own_channel(identity)))
-        if not wanted():
+        if connection.state is not State.ACTIVE or not wanted():
             self.leave(connection)
             return None
         self.extend(connection)

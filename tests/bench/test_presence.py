@@ -32,5 +32,17 @@ def test_every_row_was_measured_and_lost_nothing(reports: dict[str, Any], scenar
     for row in report["rows"]:
         (run,) = row["runs"]
         assert (row["faults"], run["lost"]) == ([], 0)
+        assert run["value"] > 0
         assert {column.figure for column in scenario.columns} <= run["figures"].keys()
     assert all(target["value"] is not None for target in report["targets"])
+
+
+def test_each_answer_was_timed(reports: dict[str, Any]) -> None:
+    for name in ("presence-change", "presence-bulk"):
+        for row in reports[name]["rows"]:
+            assert 0 < row["runs"][0]["p50_ms"] <= row["runs"][0]["p99_ms"]
+
+
+def test_every_scenario_is_documented() -> None:
+    text = (ROOT / "docs" / "benchmarks.rst").read_text("utf-8")
+    assert [one.name for one in PRESENCE if one.name not in text] == []

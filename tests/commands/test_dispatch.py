@@ -35,6 +35,7 @@ class SlowPolicy:
     """Says yes to all but ``user.`` channels; when ``held``, only later."""
 
     def __init__(self) -> None:
+        self.era = 0
         self.held = False
         self.waiting: list[Deferred[bool]] = []
 
@@ -264,6 +265,20 @@ class DispatchTests(Case):
         self.assertEqual(self.ask(connection, "ping", {"timestamp": 123}).payload, {"timestamp": 123})
         self.assertRegex(self.ask(connection, "ping", {"timestamp": {"a": 1}}).payload["timestamp"], "^1970.*Z$")
         self.assertRegex(self.ask(connection, "ping").payload["timestamp"], "^1970.*Z$")
+
+    def test_a_right_that_is_taken_away_while_the_bus_is_waited_for(self) -> None:
+        reached: Deferred[None] = Deferred()
+        self.patch(self.node._bus, "subscribe", lambda resource: reached)
+        mine, _ = self.connect()
+        got: list[Outcome] = []
+        self.dispatcher.submit(mine, "subscribe", {"channel": "public.x"}, got.append)
+        self.policy.era += 1
+        self.policy.held = True
+        reached.callback(None)
+        self.assertEqual(got, [])
+        self.policy.waiting.pop().callback(False)
+        self.assertEqual(got[0].payload["code"], Code.PERMISSION_DENIED)
+        self.assertEqual((mine.subscriptions, self.node.hub.count("public.x")), ({}, 0))
 
     def test_activity_reaches_the_others_in_presence_channels_only(self) -> None:
         mine, _ = self.connect("a", 5)
