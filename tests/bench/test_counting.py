@@ -15,7 +15,7 @@ from mechamap_rt.bench.scenarios import scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 FANOUTS = ("fanout-flat", "fanout-paced")
-SILENT = ("idle", "connect")
+SILENT = ("connect",)
 
 
 @pytest.fixture(scope="module")
