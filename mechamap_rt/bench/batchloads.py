@@ -78,7 +78,8 @@ async def batched(job: Job) -> Result:
         await _arrived(job, tally, since, count)
         return rate, (stamp() - since) / 1e6
 
-    await run(job.warmup)
+    if job.warmup:
+        await run(job.warmup)
     await asyncio.sleep(0.3)
     with Window(processes(job)) as window:
         rate, longest = await run(job.operations)

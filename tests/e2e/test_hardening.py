@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.crowd import Member
+from tests.clients.waiting import until
 from tests.conftest import ConnectNode, StartServer
 from tests.e2e.test_port import Raw, handshake
 from tests.server import SETTINGS, Server
@@ -276,7 +277,8 @@ def test_the_log_names_the_address_that_is_believed(start_server: StartServer, t
     for raw in peers:
         raw.send(handshake(f"/ws?token={server.token(5)}", "X-Forwarded-For: 203.0.113.9"))
         raw.until(b'"timestamp"')
-    assert f"Rejected user 5 from {address}: user_limit_reached" in server.output()
+    line = f"Rejected user 5 from {address}: user_limit_reached"
+    until(lambda: line in server.output(), server.output)
     for raw in peers:
         raw.socket.close()
     server.stop()
