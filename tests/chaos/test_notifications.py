@@ -51,6 +51,18 @@ def goes_down(server: Server) -> None:
     until(lambda: server.get("/api/health").json()["database"]["status"] == "down", server.output, 4.0)
 
 
+def known_everywhere(server: Server, token: str, workers: int) -> None:
+    """Every worker has seen the token: who comes in the outage is known to whichever it is."""
+    seen: set[str] = set()
+
+    def another() -> bool:
+        with NativeClient.open(server.ws_url, header=token) as client:
+            seen.add(client.greeted()["socketId"][:6])
+        return len(seen) == workers
+
+    until(another, lambda: f"only {seen}")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_read_in_an_outage_is_written_afterwards(
     start_server: StartServer, start_cluster: StartServer, site: MariaDB, connect_node: ConnectNode, workers: int
@@ -66,6 +78,7 @@ def test_what_is_read_in_an_outage_is_written_afterwards(
     for client in mine:
         assert client.message(COUNT)["unreadCount"] == 2
     binh.message(COUNT)
+    known_everywhere(server, token, workers)
     with stopped(site) as start_again:
         goes_down(server)
         marks = [client.mark for client in mine]
