@@ -153,7 +153,9 @@ class Node:
         held = connection.subscriptions
         if connection.state is State.ACTIVE and channel.resource not in held:
             held[channel.resource] = (channel.name,)
-            self.hub.add(connection, channel.resource, channel.name)
+            if self.hub.add(connection, channel.resource, channel.name):
+                # who waited for the same and left meanwhile has given up the interest: said again, it stays
+                self._bus.subscribe(channel.resource)
         elif not self.hub.count(channel.resource):
             self._bus.unsubscribe(channel.resource)
 
