@@ -138,18 +138,21 @@ def test_a_long_body_without_a_length_is_cut_off(raw: Raw) -> None:
     assert raw.until(b"PAYLOAD_TOO_LARGE").startswith(b"HTTP/1.1 413")
 
 
-def test_an_oversized_frame_is_refused_by_its_header(server: Server, raw: Raw) -> None:
+def greeted(raw: Raw, server: Server) -> None:
+    """A native connection that has been told all it is told unasked, so that what comes next is an answer."""
     raw.send(handshake(f"/ws?token={server.token(5)}"))
-    raw.until(b'"type":"connected"')
+    raw.until(b"notification.unread_count")
     raw.got = b""
+
+
+def test_an_oversized_frame_is_refused_by_its_header(server: Server, raw: Raw) -> None:
+    greeted(raw, server)
     raw.send(b"\x81\xff" + (10**9).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 1000)
     assert raw.until(b"\x03\xf1")[0] == 0x88  # a close frame with code 1009
 
 
 def test_a_message_that_is_not_utf8_ends_only_its_sender(server: Server, raw: Raw) -> None:
-    raw.send(handshake(f"/ws?token={server.token(5)}"))
-    raw.until(b'"type":"connected"')
-    raw.got = b""
+    greeted(raw, server)
     raw.send(b"\x81\x82\0\0\0\0\xff\xfe")
     assert raw.until(b"\x03\xef")[0] == 0x88  # 1007
 
