@@ -65,7 +65,7 @@ def test_a_manager_that_does_not_read_is_not_waited_for(manager: socket.socket) 
     ("usec", "pid", "interval"),
     [
         ("30000000", "", 15.0),
-        ("30000000", str(os.getpid()), 15.0),
+        ("30000000", "{self}", 15.0),
         ("30000000", "1", None),
         ("0", "", None),
         ("", "", None),
@@ -74,7 +74,7 @@ def test_a_manager_that_does_not_read_is_not_waited_for(manager: socket.socket) 
     ],
 )
 def test_the_watchdog_is_called_twice_as_often_as_it_must(usec: str, pid: str, interval: float | None) -> None:
-    environ = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
+    environ = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid.format(self=os.getpid())}
     assert Notifier(environ).watchdog_interval == interval
     assert Notifier(environ | {"NOTIFY_SOCKET": ""}).watchdog_interval is None
 
