@@ -156,7 +156,7 @@ class Rights:
         :param extend: called with a connection whose token lasts longer now.
         """
         subscriptions = Subscriptions(node, self.policy, before, changed, time.time)
-        revocation = Revocation(node, self.authenticator, self.policy, subscriptions)
+        revocation = Revocation(node, self.authenticator, self.policy, subscriptions, time.time)
         self.sweep = Sweep(
             self._reactor,
             node=node,

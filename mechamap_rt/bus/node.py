@@ -60,8 +60,7 @@ class Node:
         self._heard: dict[str, Heard] = {}
         #: Called with the name of a process that is gone, and how many seconds it had been silent.
         self.gone: Callable[[str, float], object] = _ignore
-        #: Called when the bus reaches the whole cluster again.
-        self.whole: Callable[[], object] = _ignore
+        self._when_whole: list[Callable[[], object]] = []
         self.published = 0
         self.degraded = False
 
@@ -295,7 +294,12 @@ class Node:
             self.degraded = degraded
             self.tell_all("service_status", self.state())
             if not degraded:
-                self.whole()
+                for call in self._when_whole:
+                    call()
+
+    def when_whole(self, call: Callable[[], object]) -> None:
+        """Have it called whenever the bus reaches the whole cluster again."""
+        self._when_whole.append(call)
 
     def on_gone(self, process: str, silent: float) -> None:
         self.gone(process, silent)

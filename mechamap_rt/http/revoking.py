@@ -47,7 +47,7 @@ class Revoking:
         ident = fields.ident(name)
         fields.check()
         revoke = self._revocation.token if by_token else self._revocation.user
-        return self._answer("Revoked", {name: ident, "disconnected": await revoke(ident)})
+        return self._revoked({name: ident, "disconnected": await revoke(ident)})
 
     async def revoke_channel(self, request: RealtimeRequest) -> Reply:
         """``{channel, user_id?}``: the subscriptions end, of that user or of everybody."""
@@ -59,7 +59,7 @@ class Revoking:
         if channel is None:
             raise HTTPFault(Error.VALIDATION, "The request is not valid", [("channel", "required")])
         ended = await self._revocation.channel(channel.resource, user_id)
-        return self._answer("Revoked", {"channel": channel.name, "user_id": user_id, "unsubscribed": ended})
+        return self._revoked({"channel": channel.name, "user_id": user_id, "unsubscribed": ended})
 
     async def test(self, request: RealtimeRequest) -> Reply:
         """What a Bearer token is worth: no key is needed to ask, and nothing is told that its owner does not know."""
@@ -73,6 +73,12 @@ class Revoking:
             message = "Authentication failed: Temporarily unavailable"
             raise HTTPFault(Error.UNAVAILABLE, message, headers={"Retry-After": "2"}) from None
         return self._answer("The token is valid", _worth(identity))
+
+    def _revoked(self, members: dict[str, Any]) -> Reply:
+        if not self._revocation.degraded:
+            return self._answer("Revoked", members)
+        message = "Revoked here; other hosts follow as soon as they can be reached"
+        return self._answer(message, members | {"degraded": True})
 
     def _answer(self, message: str, members: dict[str, Any]) -> Reply:
         stamp = {"timestamp": json.timestamp(self._clock())}

@@ -65,7 +65,8 @@ class Presence:
         node.answer("online", self._answer_online)
         node.listen(ROSTER, self._heard_roster)
         node.listen(NOTICE, self._heard_notice)
-        node.gone, node.whole = self._gone, self._compare
+        node.gone = self._gone
+        node.when_whole(self._compare)
 
     def start(self) -> None:
         """Compare what is known with the other processes from time to time."""
