@@ -109,6 +109,9 @@ class IAuthenticator(Interface):
     def forget(user_id: int | None = None, token_id: int | None = None) -> None:
         """What was found out about this user's tokens, or about this token, does not count any more."""
 
+    def overtaken(identity: Identity, era: int) -> bool:
+        """Has something been forgotten about this user or token since ``era``?"""
+
 
 class IPolicy(Interface):
     """Says what a user may see."""

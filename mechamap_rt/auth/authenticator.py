@@ -14,10 +14,10 @@ from mechamap_rt.auth.backends import Backend
 from mechamap_rt.auth.cache import TokenCache, key_of
 from mechamap_rt.auth.jwt import MAX_LENGTH, require_connect
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.errors import AuthRefused
+from mechamap_rt.errors import AuthRefused, Unavailable
 from mechamap_rt.interfaces import IAuthenticator
 
-#: How often a token is asked about while others are revoked.
+#: How often a token is asked about while it, or its user, is revoked again and again.
 MAX_ATTEMPTS: Final = 3
 
 
@@ -87,20 +87,20 @@ class Authenticator:
         return answer
 
     async def _resolve(self, token: str, key: bytes) -> Identity:
-        for attempt in range(MAX_ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             era = self.cache.era
             try:
                 identity = await self._backend.resolve(token)
             except AuthRefused as refused:
                 self.cache.refuse(key, refused.reason, era)
                 raise
-            # when somebody's rights were taken away meanwhile, perhaps this one's, what was found may be older
-            if era == self.cache.era or attempt + 1 == MAX_ATTEMPTS:
-                break
-        if self._keep:
-            identity = replace(identity, bearer=token)
-        self.cache.remember(key, identity, era)
-        return identity
+            # when rights of this one were taken away meanwhile, what was found may be older
+            if not self.cache.overtaken(identity, era):
+                if self._keep:
+                    identity = replace(identity, bearer=token)
+                self.cache.remember(key, identity, era)
+                return identity
+        raise Unavailable("the user's rights are taken away again and again")
 
     def _landed(self, identity: Identity, key: bytes) -> None:
         for answer in self._flights.pop(key):
@@ -113,6 +113,10 @@ class Authenticator:
     @property
     def era(self) -> int:
         return self.cache.era
+
+    def overtaken(self, identity: Identity, era: int) -> bool:
+        """Have rights of this one been taken away since ``era``?"""
+        return self.cache.overtaken(identity, era)
 
     def forget(self, user_id: int | None = None, token_id: int | None = None) -> None:
         """What was found out about this user's tokens, or about this token, does not count any more."""
@@ -136,6 +140,9 @@ class OpenAuthenticator:
     @property
     def era(self) -> int:
         return self._inner.era
+
+    def overtaken(self, identity: Identity, era: int) -> bool:
+        return self._inner.overtaken(identity, era)
 
     def forget(self, user_id: int | None = None, token_id: int | None = None) -> None:
         self._inner.forget(user_id, token_id)

@@ -12,6 +12,8 @@ from mechamap_rt.core.identity import Identity
 #: Refusals that are remembered, and for how many seconds.
 MAX_REFUSED: Final = 10_000
 REFUSED_LIFE: Final = 5.0
+#: Users and tokens of which it is known when they were forgotten.
+MAX_FORGOTTEN: Final = 10_000
 
 
 def key_of(token: str) -> bytes:
@@ -44,6 +46,9 @@ class TokenCache:
         self._by_user: dict[int, set[bytes]] = {}
         self._by_token: dict[int, bytes] = {}
         self.era = 0
+        #: When each was forgotten, the oldest first; what is not here was forgotten in ``_dim`` at the latest.
+        self._forgotten: dict[tuple[str, int], int] = {}
+        self._dim = 0
         #: Since the start.
         self.hits = self.misses = 0
 
@@ -73,7 +78,7 @@ class TokenCache:
 
     def remember(self, key: bytes, identity: Identity, era: int) -> None:
         """:param era: that in which it was asked."""
-        if era != self.era or not self._life:
+        if self.overtaken(identity, era) or not self._life:
             return
         self._drop(key)
         while len(self._users) >= self._bound:
@@ -94,11 +99,26 @@ class TokenCache:
     def forget(self, user_id: int | None = None, token_id: int | None = None) -> None:
         """Everything about this user, or this token."""
         self.era += 1
+        for kind, ident in (("user", user_id), ("token", token_id)):
+            if ident is not None:
+                self._forgotten.pop((kind, ident), None)
+                self._forgotten[kind, ident] = self.era
+        while len(self._forgotten) > MAX_FORGOTTEN:
+            self._dim = self._forgotten.pop(next(iter(self._forgotten)))
         if user_id is not None:
             for key in tuple(self._by_user.get(user_id, ())):
                 self._drop(key)
         if token_id is not None and token_id in self._by_token:
             self._drop(self._by_token[token_id])
+
+    def overtaken(self, identity: Identity, era: int) -> bool:
+        """Has something been forgotten that concerns this user or this token since ``era``, or may it have been?"""
+        if era == self.era:
+            return False
+        last = self._forgotten.get(("user", identity.user_id), self._dim)
+        if identity.token_id is not None:
+            last = max(last, self._forgotten.get(("token", identity.token_id), self._dim))
+        return last > era
 
     def _drop(self, key: bytes) -> None:
         entry = self._users.pop(key, None)

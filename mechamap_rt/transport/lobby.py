@@ -20,7 +20,7 @@ from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.limits import Buckets
 from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Wheel
-from mechamap_rt.errors import Disconnect
+from mechamap_rt.errors import Disconnect, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, ISessionStore
 from mechamap_rt.presence.presence import Presence
 from mechamap_rt.wire import json
@@ -31,6 +31,8 @@ _log = Logger()
 LINES_PER_MINUTE: Final = 60
 #: How many transports over a limit may be in at once to be told why; more are refused at the handshake.
 MAX_TOLD: Final = 16
+#: How often a client is let in while its own rights are taken away.
+MAX_ATTEMPTS: Final = 3
 #: Characters of the ids of sessions and connections; the first ones are the name of the process they are in.
 ID_LENGTH: Final = 20
 
@@ -172,7 +174,7 @@ class Lobby:
         :raises Unavailable: it cannot be found out now whether it is.
         :raises Rejected: a limit is reached.
         """
-        while True:
+        for _ in range(MAX_ATTEMPTS):
             era = self._authenticator.era
             identity = await self._authenticator.authenticate(token)
             reason = await visit.verdict() or await self.store.admit(identity.user_id)
@@ -182,10 +184,12 @@ class Lobby:
             if not wanted():
                 self.store.dismiss(identity.user_id)
                 return None
-            if era == self._authenticator.era:
+            if not self._authenticator.overtaken(identity, era):
                 break
-            # somebody's rights have been taken away meanwhile, perhaps this one's, who was not connected yet
+            # rights of this one have been taken away meanwhile, who was not connected yet
             self.store.dismiss(identity.user_id)
+        else:
+            raise Unavailable("the user's rights are taken away again and again")
         connection = Connection(ident, identity, encoder, outbox(), visit.address, self.clock(), end)
         self.node.join(connection)
         self._presence.arrive(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mechamap_rt.auth.authenticator import Authenticator, OpenAuthenticator
+from mechamap_rt.auth.authenticator import MAX_ATTEMPTS, Authenticator, OpenAuthenticator
 from mechamap_rt.auth.backends import DatabaseBackend
-from mechamap_rt.auth.cache import MAX_REFUSED, REFUSED_LIFE, TokenCache
+from mechamap_rt.auth.cache import MAX_FORGOTTEN, MAX_REFUSED, REFUSED_LIFE, TokenCache
 from mechamap_rt.auth.jwt import JWTVerifier, mint
 from mechamap_rt.auth.usage import BATCH, INTERVAL, Usage
 from mechamap_rt.core.identity import Identity
@@ -123,23 +124,55 @@ class FlightTests(Case):
             assert await self.refusal(token) == "Invalid token"
 
     @asynchronous
+    async def test_who_is_revoked_again_and_again_is_told_to_come_later(self) -> None:
+        """What was found before the last revocation lets nobody in, however often that has been tried."""
+        user = person(self.mariadb)
+        token = self.mariadb.token(user)
+        asked = self.database.asked
+        self.database.hold()
+        answer = self.authenticator.authenticate(token)
+        for attempt in range(MAX_ATTEMPTS):
+            while not self.database.held:
+                await turn()
+            self.authenticator.forget(user)
+            self.database.release()
+            if attempt + 1 < MAX_ATTEMPTS:
+                self.database.hold()
+        with pytest.raises(Unavailable):
+            await answer
+        assert self.database.asked == asked + MAX_ATTEMPTS
+        assert len(self.cache) == 0
+        assert await self.who(token) == user
+
+    def test_when_each_was_forgotten_is_known_of_so_many(self) -> None:
+        """Of the others it is not known any more whether they were: they are asked about again."""
+        cache = TokenCache(LIFE, 100, self.clock.seconds)
+        before = cache.era
+        cache.forget(user_id=1)
+        since = cache.era
+        for ident in range(MAX_FORGOTTEN):
+            cache.forget(token_id=ident)
+        last = cache.era
+        one, other = Identity(1, "An", "member"), Identity(2, "Binh", "member")
+        assert [cache.overtaken(who, before) for who in (one, other)] == [True, True]
+        assert [cache.overtaken(who, since) for who in (one, other)] == [False, False]
+        assert cache.overtaken(replace(other, token_id=MAX_FORGOTTEN - 1), last - 1)
+        assert not cache.overtaken(replace(other, token_id=MAX_FORGOTTEN - 2), last - 1)
+
+    @asynchronous
     async def test_others_revocations_do_not_keep_anybody_out(self) -> None:
         token = self.mariadb.token(person(self.mariadb))
         self.database.hold()
         answer = self.authenticator.authenticate(token)
-        for _ in range(2):
-            while not self.database.held:
-                await turn()
-            self.authenticator.forget(user_id=number())
-            self.database.release()
-            self.database.hold()
         while not self.database.held:
             await turn()
-        self.authenticator.forget(user_id=number())
+        for _ in range(5):
+            self.authenticator.forget(user_id=number())
+            self.authenticator.forget(token_id=number())
         self.database.release()
         assert (await answer).name.startswith("Người dùng")
-        assert self.database.asked == 3, "not asked for ever"
-        assert len(self.cache) == 0, "and what may be old is not remembered"
+        assert self.database.asked == 1
+        assert len(self.cache) == 1
 
     @asynchronous
     async def test_a_database_that_is_away_refuses_nobody(self) -> None:

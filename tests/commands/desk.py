@@ -66,6 +66,9 @@ class Tokens:
     def forget(self, user_id: int | None = None, token_id: int | None = None) -> None:
         """Nothing is remembered."""
 
+    def overtaken(self, identity: Identity, era: int) -> bool:
+        return False
+
     def identify(self, token: str | None) -> Deferred[Identity]:
         return self.authenticate(token)
 

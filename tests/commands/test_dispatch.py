@@ -61,6 +61,9 @@ class SlowPolicy:
     def forget(self, user_id: int | None = None, resource: str | None = None) -> None:
         """Nothing is remembered."""
 
+    def overtaken(self, identity: Identity, era: int) -> bool:
+        return False
+
 
 @implementer(IAuthenticator)
 class Tokens:
