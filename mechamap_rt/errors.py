@@ -59,6 +59,10 @@ class Unavailable(Exception):
     """
 
 
+class RowRefused(Unavailable):
+    """The database is there, and does not take what a statement would write; the same again will fail again."""
+
+
 class Disconnect(Enum):
     """Why the server ends a connection: WebSocket close code, reason for programs, sentence for people."""
 

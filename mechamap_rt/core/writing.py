@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from mechamap_rt.core.deferreds import shared, within
-from mechamap_rt.errors import Unavailable
+from mechamap_rt.errors import RowRefused, Unavailable
 
 _log = Logger()
 
@@ -73,7 +73,8 @@ class Pace:
 class WriteBehind(Generic[K, V]):
     """Keeps one value for each key until it has been written.
 
-    What could not be written because the database is away stays in front, and is tried again.
+    What could not be written because the database is away stays in front, and is tried again. A batch that the database
+    refuses is written in halves, until what it does not take is found and forgotten.
 
     :param write: writes a batch; fails with :class:`~mechamap_rt.errors.Unavailable` when it should be tried again.
     :param what: for the log: ``uses of tokens``.
@@ -157,19 +158,38 @@ class WriteBehind(Generic[K, V]):
     async def _write_all(self) -> None:
         while self._waiting:
             batch = dict(self._waiting.popitem(last=False) for _ in range(min(self._batch, len(self._waiting))))
-            try:
-                await self._write(batch)
-            except Unavailable:
-                self._put_back(batch)
-                self.away = True
+            if not await self._write_batch(batch):
                 return
-            except Exception:
-                # the same again would fail again, and hold up all others
-                self.forgotten += len(batch)
-                _log.failure("{what} could not be written", what=self._what)
-            else:
-                self.written += len(batch)
-                self._returned()
+
+    async def _write_batch(self, batch: dict[K, V]) -> bool:
+        """``False``: the database is away, and what is not written waits again."""
+        try:
+            await self._write(batch)
+        except RowRefused as refused:
+            if len(batch) > 1:
+                return await self._write_halves(list(batch.items()))
+            self.forgotten += 1
+            _log.error("One of {what} is refused by the database: {reason}", what=self._what, reason=str(refused))
+        except Unavailable:
+            self._put_back(batch)
+            self.away = True
+            return False
+        except Exception:
+            # the same again would fail again, and hold up all others
+            self.forgotten += len(batch)
+            _log.failure("{what} could not be written", what=self._what)
+        else:
+            self.written += len(batch)
+            self._returned()
+        return True
+
+    async def _write_halves(self, items: list[tuple[K, V]]) -> bool:
+        middle = len(items) // 2
+        rest = dict(items[middle:])
+        if await self._write_batch(dict(items[:middle])):
+            return await self._write_batch(rest)
+        self._put_back(rest)
+        return False
 
     def _put_back(self, batch: dict[K, V]) -> None:
         for key in reversed(batch):

@@ -13,12 +13,14 @@ class Fate(NamedTuple):
     :ivar again: the same statement may well succeed at once, over a new connection.
     :ivar down: the server answers nobody now.
     :ivar reason: a few words for operators, without values and secrets.
+    :ivar row: it is about what was to be written (a constraint, a trigger, a range), which will never be taken.
     """
 
     lost: bool
     again: bool
     down: bool
     reason: str
+    row: bool = False
 
 
 class Driver(Protocol):

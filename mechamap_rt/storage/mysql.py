@@ -139,11 +139,16 @@ class MySQL:
             return Fate(True, not timed_out, False, reason)
         # what is missing or not allowed is named by its message, which has no values in it
         named = str(error.args[1]) if code in _NAMED else type(error).__name__
-        return Fate(code is None, False, False, f"{named} ({code})")
+        row = code in _ROW or isinstance(error, pymysql.err.DataError | pymysql.err.IntegrityError)
+        return Fate(code is None, False, False, f"{named} ({code})", row)
 
 
 #: Something is not there, or not granted: a table, a column, a right.
 _NAMED: Final = frozenset((1054, 1142, 1143, 1146, 1227, 1370))
+
+#: A value that a row may not have, where the driver has no class of its own for it: a wrong one, one that a trigger
+#: (``SIGNAL``) or a ``CHECK`` refuses.
+_ROW: Final = frozenset((1292, 1366, 1644, 3819, 4025))
 
 _WORDS: Final = {
     1040: "too many connections",

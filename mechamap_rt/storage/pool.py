@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from mechamap_rt.errors import Unavailable
+from mechamap_rt.errors import RowRefused, Unavailable
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.storage.driver import Driver, Fate
 
@@ -131,7 +131,8 @@ class Pool(adbapi.ConnectionPool):
         self._observe(took, fate)
         self._pump()
         if failed:
-            job.done.errback(Unavailable("unexpected" if fate is None else fate.reason))
+            kind = RowRefused if fate is not None and fate.row else Unavailable
+            job.done.errback(kind("unexpected" if fate is None else fate.reason))
         else:
             job.done.callback(result)
 

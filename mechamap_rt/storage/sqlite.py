@@ -63,7 +63,8 @@ class SQLite:
                 return Fate(False, False, False, "took too long")
             if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
                 return Fate(not self.private, False, True, str(error))
-        return Fate(False, False, False, f"{type(error).__name__} ({getattr(error, 'sqlite_errorname', '')})")
+        row = isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
+        return Fate(False, False, False, f"{type(error).__name__} ({getattr(error, 'sqlite_errorname', '')})", row)
 
 
 def script(name: str) -> str:

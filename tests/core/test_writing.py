@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mechamap_rt.core.writing import GAP, RETRY, STOP_LIMIT, Pace, WriteBehind
-from mechamap_rt.errors import Unavailable
+from mechamap_rt.errors import RowRefused, Unavailable
 
 
 class PaceTests(SynchronousTestCase):
@@ -49,6 +49,7 @@ class WriteBehindTests(SynchronousTestCase):
         self.clock = Clock()
         self.written: list[dict[str, Any]] = []
         self.away = False
+        self.taken: set[str] = set()
         self.slow: list[Deferred[None]] | None = None
 
     async def write(self, batch: dict[str, Any]) -> None:
@@ -60,6 +61,8 @@ class WriteBehindTests(SynchronousTestCase):
             raise Unavailable("away")
         if "poison" in batch:
             raise ValueError("a fault of ours")
+        if not self.taken.isdisjoint(batch):
+            raise RowRefused("a trigger (1644)")
         self.written.append(batch)
 
     def behind(self, **more: Any) -> WriteBehind[str, int]:
@@ -125,6 +128,34 @@ class WriteBehindTests(SynchronousTestCase):
         assert len(self.flushLoggedErrors(ValueError)) == 1
         assert self.written == [{"a": 1}]
         assert behind.forgotten == 1
+
+    def test_what_the_database_refuses_holds_up_nothing_else(self) -> None:
+        behind = self.behind(interval=1.0)
+        names = [f"k{number}" for number in range(100)]
+        for number, name in enumerate(names):
+            behind.note(name, number)
+        self.taken = {"k17", "k99"}
+        self.clock.advance(1)
+        got = {key: value for batch in self.written for key, value in batch.items()}
+        assert got == {name: number for number, name in enumerate(names) if name not in self.taken}
+        assert (behind.written, behind.forgotten, len(behind), behind.away) == (98, 2, 0, False)
+        assert len(self.written) < 20
+
+    def test_a_database_that_goes_while_a_batch_is_halved(self) -> None:
+        behind = self.behind(interval=1.0)
+        self.slow = []
+        for number in range(8):
+            behind.note(f"k{number}", number)
+        self.taken = {"k0"}
+        self.clock.advance(1)
+        self.slow.pop().callback(None)  # the whole: refused
+        self.away = True
+        self.slow.pop().callback(None)  # the first half: away
+        assert (len(behind), behind.away) == (8, True)
+        self.away, self.slow = False, None
+        self.clock.advance(1)
+        assert sorted(key for batch in self.written for key in batch) == [f"k{number}" for number in range(1, 8)]
+        assert (behind.forgotten, len(behind)) == (1, 0)
 
     def test_what_is_left_is_written_at_the_end(self) -> None:
         behind = self.behind(interval=10.0, batch=2)
