@@ -219,7 +219,8 @@ class BrokenTests(MariaDBCase):
         before = server.count("Connections")
         database = await self.open(server, connections=20)
         for _ in range(5):
-            await sleep(database, 0.02, 10)
+            # long enough that every thread asks before the first connection is free again
+            await sleep(database, 0.1, 10)
             database.resize(20)
         # two for the test's own looks, three that are had; the rest was refused
         assert 5 < server.count("Connections") - before <= 10
