@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Test files that run at once: most of their time is waiting for clocks.
 TEST_JOBS ?= 2
+# Those that watch how fast something is run alone.
+TIMED := tests/bench tests/chaos tests/cluster tests/presence tests/storage tests/http
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Stamps: a file per finished step, so that the second time costs nothing.
@@ -32,7 +34,12 @@ run: $(RUN_READY) bundle  ## start the server on http://127.0.0.1:3000 (PORT, HO
 	@exec $(BIN)/twistd -n --pidfile= mechamap
 
 test: test-tools $(DEV_READY) bundle  ## install what the tests need and run them all (ARGS='-k native' for some)
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TIMED:%=--ignore=%)
+	$(BIN)/python -m pytest $(TIMED)
+else
+	$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: $(DEV_READY)  ## ruff (rules and format), mypy strict, import direction
 	$(BIN)/ruff check .
