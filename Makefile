@@ -10,6 +10,12 @@ BIN := $(VENV)/bin
 TEST_JOBS ?= 2
 # Those that watch how fast something is run alone.
 TIMED := tests/bench tests/chaos tests/cluster tests/presence tests/storage tests/http
+# $(call tested,OPTIONS,PATHS): what fails is run once more, alone, and said to be: a machine that stood still for
+# seconds fails a test once, a fault of the server fails it twice. More than ten failures are no machine's.
+tested = $(BIN)/python -m pytest $(1) $(2) || { test $$? -eq 1 \
+	    && echo "=== once more, what failed: see above ===" \
+	    && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1 $(2) \
+	    && echo "=== passed at the second try; what failed at the first is worth a look ==="; }
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Stamps: a file per finished step, so that the second time costs nothing.
@@ -35,8 +41,8 @@ run: $(RUN_READY) bundle  ## start the server on http://127.0.0.1:3000 (PORT, HO
 
 test: test-tools $(DEV_READY) bundle  ## install what the tests need and run them all (ARGS='-k native' for some)
 ifeq ($(ARGS),)
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TIMED:%=--ignore=%)
-	$(BIN)/python -m pytest $(TIMED)
+	$(call tested,-n $(TEST_JOBS) --dist loadfile,$(TIMED:%=--ignore=%))
+	$(call tested,,$(TIMED))
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif

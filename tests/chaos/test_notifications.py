@@ -48,7 +48,8 @@ def stopped(site: MariaDB) -> Iterator[Callable[[], None]]:
 
 
 def goes_down(server: Server) -> None:
-    until(lambda: server.get("/api/health").json()["database"]["status"] == "down", server.output, 4.0)
+    # a worker that wants nothing of it looks every five seconds
+    until(lambda: server.get("/api/health").json()["database"]["status"] == "down", server.output, 12.0)
 
 
 def known_everywhere(server: Server, token: str, workers: int) -> None:
