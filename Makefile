@@ -11,7 +11,7 @@ TEST_JOBS ?= 2
 # Those that watch how fast something is run alone.
 TIMED := tests/bench tests/chaos tests/cluster tests/presence tests/storage tests/http
 # $(call tested,OPTIONS,PATHS): what fails is run once more, alone, and said to be: a machine that stood still for
-# seconds fails a test once, a fault of the server fails it twice. More than ten failures are no machine's.
+# seconds fails a test once, a fault of the server fails it twice.
 tested = $(BIN)/python -m pytest $(1) $(2) || { test $$? -eq 1 \
 	    && echo "=== once more, what failed: see above ===" \
 	    && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1 $(2) \
