@@ -22,21 +22,25 @@ from mechamap_rt.core.batches import Batches
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.http.call import Call
 from mechamap_rt.http.information import Information
 from mechamap_rt.http.keys import Keys
+from mechamap_rt.http.limits import RateLimits
 from mechamap_rt.http.pages import pages
 from mechamap_rt.http.polling import PollingResource
 from mechamap_rt.http.presence import Attendance
+from mechamap_rt.http.protection import Protection
 from mechamap_rt.http.publishing import Publishing
 from mechamap_rt.http.replies import Reply
-from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.http.revoking import Revoking
 from mechamap_rt.http.routing import Route, Router
+from mechamap_rt.http.traffic import Traffic
 from mechamap_rt.http.tree import Tree, make_site
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, Place, process_name
 from mechamap_rt.rights import Rights
 from mechamap_rt.settings import Settings
+from mechamap_rt.settings.addresses import TrustProxy
 from mechamap_rt.system import listening
 from mechamap_rt.system.collector import Collector
 from mechamap_rt.transport.drain import Drain
@@ -78,6 +82,7 @@ class Realtime:
         self.community = Community(reactor, place, self.node, self.rights, self.census, self.wheel, self.turn, settings)
         self.lobby = self.community.lobby
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
+        self.traffic = Traffic()
         self.port = self._port()
         self._collector = Collector(reactor, settings.cluster.gc_interval)
 
@@ -111,7 +116,12 @@ class Realtime:
         self.gate.routes.update(engineio | {"/ws": native.accept})
         tree = self._tree()
         site = self.site = make_site(
-            self._reactor, tree, self.engine, ws.max_http_buffer_size, settings.http.compression_enabled
+            self._reactor,
+            tree,
+            self.engine,
+            ws.max_http_buffer_size,
+            settings.http.compression_enabled,
+            Protection(settings.http.helmet_enabled, settings.tls.enabled),
         )
         port = Port(site, self.gate, self.wheel)
         relay, share = self._place.relay, self._place.share
@@ -133,6 +143,8 @@ class Realtime:
             allow_from=settings.laravel.broadcast_allow_from,
             hops=trust.hops,
             networks=trust.networks,
+            rates=self._place.rates,
+            failures=settings.rate_limit.auth_failures,
         )
         bundle = pages("socket.io")
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
@@ -156,8 +168,8 @@ class Realtime:
             served |= {f"/console/{name}": page for name, page in console.items()}
             served |= {"/console": console["index.html"], "/console/": console["index.html"]}
             routes.append(_console_route(settings, bool(bundle)))
-        self.router = Router(routes)
-        self.polling = PollingResource(self.engine, self.gate, keys.address)
+        self.router = Router(routes, self.traffic, RateLimits(self._place.rates, settings.rate_limit, keys.account))
+        self.polling = PollingResource(self.engine, self.gate, partial(_address, trust))
         return Tree(served, self.router, self.gate, self.polling)
 
     # life
@@ -257,18 +269,22 @@ async def _finished(result: Deferred[Any] | None) -> None:
 
 def _gate(reactor: IReactor, settings: Settings, turn: Turn, wheel: Wheel) -> Gate:
     trust = settings.server.trust_proxy
-    networks = trust.networks
 
     def address_of(peer: str, headers: Mapping[str, str]) -> str:
-        return client_address(peer, headers.get("x-forwarded-for"), trust.hops, networks)
+        return _address(trust, peer, headers.get("x-forwarded-for"))
 
     size = settings.ws.max_http_buffer_size
     deflate = settings.ws.permessage_deflate
     return Gate(reactor, turn=turn, wheel=wheel, max_payload=size, address_of=address_of, deflate=deflate)
 
 
+def _address(trust: TrustProxy, peer: str, forwarded: str | None) -> str:
+    """A client's address, as far as proxies are trusted to tell it."""
+    return client_address(peer, forwarded, trust.hops, trust.networks)
+
+
 def _console_route(settings: Settings, socketio: bool) -> Route:
-    async def answer(request: RealtimeRequest) -> Reply:
+    async def answer(call: Call) -> Reply:
         return Reply.of(demo.console_config(settings, time.time(), socketio))
 
     return Route("/console/config.json", {"GET": answer})

@@ -14,6 +14,7 @@ from mechamap_rt.interfaces import IBus, ISessionStore
 from mechamap_rt.sessions.local import LocalStore
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import FairShare
 
 #: Characters of a host's name, and of a worker's number behind it.
@@ -57,6 +58,7 @@ class Place:
     """Where in the cluster a process is.
 
     :ivar name: distinguishes it from every other process of every host; 6 characters, the first 3 are the host's.
+    :ivar rates: what the processes of the host have counted lately.
     :ivar relay: the streams to the other processes of the host, if there can be any.
     :ivar sockets: listening sockets, bound.
     :ivar share: keeps the processes of the host from accepting more than their share.
@@ -65,6 +67,7 @@ class Place:
     name: str
     bus: IBus
     store: ISessionStore
+    rates: RateTable
     relay: RelayBus | None = None
     sockets: list[Bound] = field(default_factory=list)
     share: FairShare | None = None
@@ -100,4 +103,4 @@ def alone(reactor: Any, settings: Settings) -> Place:
     name = process_name(host_name(settings), 1)
     bus = joined(reactor, settings, MemoryBus(), name)
     store = LocalStore(Tally(quota(settings), reactor.seconds))
-    return Place(name, bus, stored(reactor, settings, store, bus, name))
+    return Place(name, bus, stored(reactor, settings, store, bus, name), RateTable.create())

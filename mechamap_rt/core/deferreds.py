@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -40,3 +42,36 @@ def within(reactor: IReactorTime, limit: float, waited: Deferred[T]) -> Deferred
 
     waited.addBoth(pass_on)
     return shield
+
+
+def run(steps: Coroutine[Any, Any, T], done: Callable[[T], object]) -> None:
+    """Run a coroutine that never raises, and give ``done`` what it returns.
+
+    As ``Deferred.fromCoroutine``, but one that has to wait for nothing, as most answers do not, costs no Deferred.
+    """
+    try:
+        waited = steps.send(None)
+    except StopIteration as ended:
+        done(ended.value)
+        return
+
+    async def rest() -> T:
+        return await _resumed(steps, waited)
+
+    Deferred.fromCoroutine(rest()).addCallback(done)
+
+
+@coroutine
+def _resumed(steps: Coroutine[Any, Any, T], waited: Any) -> Generator[Any, Any, T]:
+    """Go on with ``steps``, which waits for ``waited``."""
+    while True:
+        failure: BaseException | None = None
+        try:
+            value = yield waited
+        except BaseException as raised:
+            failure = raised
+        try:
+            waited = steps.send(value) if failure is None else steps.throw(failure)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from twisted.python.failure import Failure
@@ -61,11 +62,13 @@ class Express:
     """Takes the GETs of long polling off the channels of a site.
 
     :param compress: gzip answers of over :data:`COMPRESS_FROM` bytes.
+    :param always: headers of every answer.
     """
 
-    def __init__(self, door: EngineDoor, compress: bool) -> None:
+    def __init__(self, door: EngineDoor, compress: bool, always: Mapping[str, str]) -> None:
         self._door = door
         self._compress = compress
+        self._always = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in always.items())
         #: Reaches the sessions of other processes of the host.
         self.handover: Handover | None = None
         #: GETs answered here.
@@ -110,12 +113,12 @@ class Express:
         if host is None or len(tail) > MAX_HEAD or tail.find(b"\r\n\r\n") != len(tail) - 4 or _UNUSUAL.search(tail):
             return None
         origin = _ORIGIN.search(tail)
-        headers = b""
+        headers = self._always
         if origin is not None:
             text = origin[1].decode("latin-1").strip()
             if not self._door.origins.allows({"origin": text, "host": host[1].decode("latin-1")}):
                 return None
-            headers = b"".join(
+            headers += b"".join(
                 b"%b: %b\r\n" % (name.encode(), value.encode("latin-1"))
                 for name, value in self._door.origins.headers(text).items()
             )

@@ -13,9 +13,9 @@ from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import InvalidChannel
+from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
-from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.http.routing import Route
 from mechamap_rt.wire import json
 
@@ -64,7 +64,7 @@ class Information:
             Route("/api/channels/<channel>", {"GET": self.channel}),
         ]
 
-    async def service(self, request: RealtimeRequest) -> Reply:
+    async def service(self, call: Call) -> Reply:
         return Reply.of(
             {
                 "success": True,
@@ -82,7 +82,7 @@ class Information:
             }
         )
 
-    async def health(self, request: RealtimeRequest) -> Reply:
+    async def health(self, call: Call) -> Reply:
         return Reply.of(
             {
                 "success": True,
@@ -97,11 +97,11 @@ class Information:
             }
         )
 
-    async def live(self, request: RealtimeRequest) -> Reply:
+    async def live(self, call: Call) -> Reply:
         """The process runs, and answers; nothing else is looked at."""
         return Reply.of({"success": True, "status": "live", "timestamp": self._now()})
 
-    async def ready(self, request: RealtimeRequest) -> Reply:
+    async def ready(self, call: Call) -> Reply:
         """May it be sent clients? ``degraded`` is a yes: this host is served, but some other is out of reach."""
         leaving = self._leaving()
         status = "draining" if leaving else "degraded" if self._node.degraded else "ready"
@@ -115,7 +115,7 @@ class Information:
         answer = {"success": not leaving, "status": status, "worker": self._node.name, "checks": checks}
         return Reply.of(answer | {"timestamp": self._now()}, 503 if leaving else 200)
 
-    async def status(self, request: RealtimeRequest) -> Reply:
+    async def status(self, call: Call) -> Reply:
         figures = await self._census.figures()
         return Reply.of(
             {
@@ -129,10 +129,10 @@ class Information:
             }
         )
 
-    async def channel(self, request: RealtimeRequest) -> Reply:
-        await self._keys.require(request, Right.PUBLISH)
+    async def channel(self, call: Call) -> Reply:
+        await self._keys.require(call, Right.PUBLISH)
         try:
-            channel = channels.parse(request.variables["channel"])
+            channel = channels.parse(call.variables["channel"])
         except InvalidChannel as error:
             raise HTTPFault(Error.VALIDATION, "The request is not valid", [("channel", str(error))]) from None
         found = await self._census.channel(channel.resource)
@@ -151,8 +151,8 @@ class Information:
             }
         )
 
-    async def channel_stats(self, request: RealtimeRequest) -> Reply:
-        await self._keys.require(request, Right.PUBLISH)
+    async def channel_stats(self, call: Call) -> Reply:
+        await self._keys.require(call, Right.PUBLISH)
         sizes = await self._census.channels()
         kinds = Counter(name.partition(".")[0] for name in sizes)
         top = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:TOP]

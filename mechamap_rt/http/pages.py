@@ -18,15 +18,6 @@ from twisted.web.server import NOT_DONE_YET
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.request import RealtimeRequest
 
-_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".map": "application/json"}
 
 
@@ -44,13 +35,13 @@ class Page(Resource):
     def render(self, request: RealtimeRequest) -> int:
         if request.method not in (b"GET", b"HEAD"):
             fault = HTTPFault(Error.METHOD, "Allowed here: GET, HEAD", headers={"Allow": "GET, HEAD"})
-            request.answer(fault.reply())
+            request.answer(fault.reply(), request.protection.data)
             return NOT_DONE_YET
-        headers = _HEADERS | {"ETag": self._etag}
+        headers = {"ETag": self._etag, "Cache-Control": "no-cache"}
         if request.header("if-none-match") == self._etag:
-            request.answer(Reply(b"", 304, headers, self._content_type))
+            request.answer(Reply(b"", 304, headers, self._content_type), request.protection.page)
         else:
-            request.answer(Reply(self._body, 200, headers, self._content_type))
+            request.answer(Reply(self._body, 200, headers, self._content_type), request.protection.page)
         return NOT_DONE_YET
 
 

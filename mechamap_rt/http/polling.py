@@ -36,13 +36,13 @@ _TEXT: Final = "text/plain; charset=UTF-8"
 class PollingResource(Resource):
     """``/socket.io/``: handshakes, GETs that wait, POSTs; and WebSocket handshakes on kept-alive connections.
 
-    :param address_of: the client's address, as far as proxies are trusted to tell it.
+    :param address_of: the client's address, from the peer's and ``X-Forwarded-For``, as far as proxies are trusted.
     :ivar handover: reaches the sessions of other processes of the host.
     """
 
     isLeaf = True
 
-    def __init__(self, door: EngineDoor, gate: Gate, address_of: Callable[[RealtimeRequest], str]) -> None:
+    def __init__(self, door: EngineDoor, gate: Gate, address_of: Callable[[str, str | None], str]) -> None:
         super().__init__()
         self.handover: Handover | None = None
         self._door = door
@@ -119,7 +119,9 @@ class PollingResource(Resource):
     def _handshake(self, request: RealtimeRequest) -> Handshake:
         query = {name.decode("latin-1"): values[0].decode("latin-1") for name, values in request.args.items()}
         headers = {name: value for name in ("origin", "host", "authorization") if (value := request.header(name))}
-        return Handshake(self._address_of(request), "/socket.io/", query, headers)
+        return Handshake(
+            self._address_of(peer_of(request), request.joined("x-forwarded-for")), "/socket.io/", query, headers
+        )
 
     def _cors(self, request: RealtimeRequest) -> dict[str, str]:
         return {"Cache-Control": "no-store"} | self._door.origins.headers(request.header("origin"))

@@ -7,9 +7,9 @@ from typing import Any
 
 from mechamap_rt.core.identity import MAX_ID
 from mechamap_rt.http.bodies import Fields
+from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
 from mechamap_rt.http.replies import Reply
-from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.http.routing import Route, read_json
 from mechamap_rt.presence.presence import MAX_ASKED, Presence
 from mechamap_rt.wire import json
@@ -29,10 +29,10 @@ class Attendance:
     def routes(self) -> list[Route]:
         return [Route("/api/presence/online", {"POST": self.online})]
 
-    async def online(self, request: RealtimeRequest) -> Reply:
+    async def online(self, call: Call) -> Reply:
         """``{user_ids: [..]}``: those of up to 1,000 users who are online now, in the order asked."""
-        await self._keys.require(request, Right.PUBLISH)
-        fields = Fields(read_json(request))
+        await self._keys.require(call, Right.PUBLISH)
+        fields = Fields(read_json(call))
         asked = _user_ids(fields, fields.value("user_ids"))
         fields.check()
         online = await self._presence.online(asked)

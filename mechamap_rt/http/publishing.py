@@ -12,9 +12,9 @@ from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.publication import provenance, splice
 from mechamap_rt.http import bodies
 from mechamap_rt.http.bodies import Broadcast
+from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
 from mechamap_rt.http.replies import Reply
-from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.http.routing import Route, ident, read_json
 from mechamap_rt.wire import json
 
@@ -36,9 +36,9 @@ class Publishing:
             Route("/api/notify", {"POST": self.notify}),
         ]
 
-    async def laravel_broadcast(self, request: RealtimeRequest) -> Reply:
-        await self._keys.require(request, Right.PUBLISH, keyless=True)
-        broadcast = bodies.laravel_broadcast(read_json(request))
+    async def laravel_broadcast(self, call: Call) -> Reply:
+        await self._keys.require(call, Right.PUBLISH, keyless=True)
+        broadcast = bodies.laravel_broadcast(read_json(call))
         now = self._now()
         stamp = now if broadcast.timestamp is None else broadcast.timestamp
         counts = await self._publish(broadcast, provenance(stamp, "laravel"), wins=True)
@@ -56,24 +56,24 @@ class Publishing:
             }
         )
 
-    async def broadcast(self, request: RealtimeRequest) -> Reply:
-        await self._keys.require(request, Right.PUBLISH)
-        return await self._one(bodies.broadcast(read_json(request)))
+    async def broadcast(self, call: Call) -> Reply:
+        await self._keys.require(call, Right.PUBLISH)
+        return await self._one(bodies.broadcast(read_json(call)))
 
-    async def user(self, request: RealtimeRequest) -> Reply:
-        await self._keys.require(request, Right.PUBLISH)
-        user_id = ident(request)
-        return await self._one(bodies.user_event(read_json(request), user_id), userId=user_id)
+    async def user(self, call: Call) -> Reply:
+        await self._keys.require(call, Right.PUBLISH)
+        user_id = ident(call)
+        return await self._one(bodies.user_event(read_json(call), user_id), userId=user_id)
 
-    async def notify(self, request: RealtimeRequest) -> Reply:
-        await self._keys.require(request, Right.PUBLISH)
-        return await self._one(bodies.notify(read_json(request)))
+    async def notify(self, call: Call) -> Reply:
+        await self._keys.require(call, Right.PUBLISH)
+        return await self._one(bodies.notify(read_json(call)))
 
-    async def multi(self, request: RealtimeRequest) -> Reply:
-        await self._keys.require(request, Right.PUBLISH)
+    async def multi(self, call: Call) -> Reply:
+        await self._keys.require(call, Right.PUBLISH)
         now = self._now()
         results = []
-        for broadcast in bodies.broadcasts(read_json(request)):
+        for broadcast in bodies.broadcasts(read_json(call)):
             counts = await self._publish(broadcast, provenance(now, "api"), wins=False)
             channel = broadcast.channels[0]
             results.append(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from io import BytesIO
-from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -19,7 +17,10 @@ from twisted.web import http, server
 from zope.interface import implementer
 
 from mechamap_rt.errors import Disconnect
-from mechamap_rt.http.express import COMPRESS_FROM, accepts_gzip
+from mechamap_rt.http.answering import Answers, compressed
+from mechamap_rt.http.call import Call, ident_of
+from mechamap_rt.http.express import COMPRESS_FROM
+from mechamap_rt.http.protection import Protection
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.system.direct import write
 from mechamap_rt.transport.enginesession import EngineSession
@@ -37,13 +38,15 @@ class RealtimeRequest(server.Request):
 
     :ivar max_body: bytes of a body; a longer one is answered with 413 before it is read.
     :ivar compress: gzip answers of over :data:`COMPRESS_FROM` bytes for clients that accept it.
-    :ivar variables: what the path has in the places of its route's variables.
+    :ivar protection: the headers of every answer, by its kind.
+    :ivar answers: writes the answers of the API.
     """
 
     channel: RealtimeChannel
     max_body = 1_000_000
     compress = False
-    variables: Mapping[str, str] = MappingProxyType({})
+    protection = Protection()
+    answers: Answers
     origins: Origins | None = None
     _received = 0
 
@@ -91,16 +94,23 @@ class RealtimeRequest(server.Request):
         self.prepath = []
         self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
         if self.clientproto == b"HTTP/1.1" and not self.requestHeaders.hasHeader(b"Host"):
-            return self.answer(HTTPFault(Error.VALIDATION, "A request names its host", [("Host", "required")]).reply())
+            fault = HTTPFault(Error.VALIDATION, "A request names its host", [("Host", "required")])
+            return self.answer(fault.reply(), self.protection.data)
         try:
             self.render(self.site.getResourceFor(self))
         except Exception:
             self.processingFailed(Failure())
 
     def processingFailed(self, reason: Failure) -> Failure:
-        _log.failure("A request failed unexpectedly: {method} {path}", reason, method=self.method, path=self.path)
+        _log.failure(
+            "A request failed unexpectedly: {method} {path} (request {ident})",
+            reason,
+            method=self.method.decode("latin-1"),
+            path=self.path.decode("latin-1"),
+            ident=self.ident,
+        )
         if not self.startedWriting:
-            self.answer(HTTPFault(Error.SERVER, "Internal error").reply())
+            self.answer(HTTPFault(Error.SERVER, "Internal error").reply(), self.protection.data)
         elif not self.finished:
             self.channel.loseConnection()
         return reason
@@ -110,19 +120,52 @@ class RealtimeRequest(server.Request):
         values = self.requestHeaders.getRawHeaders(name.encode())
         return None if not values else values[0].decode("latin-1")
 
+    @property
+    def ident(self) -> str:
+        """The request's id: the client's own or a new one, the same each time."""
+        if not self._ident:
+            values = self.requestHeaders.getRawHeaders(b"X-Request-ID", [])
+            self._ident = ident_of(values[0].strip() if len(values) == 1 else None)
+        return self._ident
+
+    _ident = ""
+
     def joined(self, name: str) -> str | None:
         """All values of a request header, joined by commas."""
         values = self.requestHeaders.getRawHeaders(name.encode())
         return None if values is None else b",".join(values).decode("latin-1")
 
-    def answer(self, reply: Reply) -> None:
-        """Write the whole answer, compressed where that pays; a client that is gone needs none."""
+    def call(self) -> Call:
+        """This request, as the API takes it."""
+        headers: dict[bytes, list[bytes]] = {}
+        for name, values in self.requestHeaders.getAllRawHeaders():
+            headers[name.lower()] = list(values)
+        body = b"" if self.content is None else self.content.read()
+        peer = getattr(self.getClientAddress(), "host", "")
+        return Call(self.method, self.path, self.uri.partition(b"?")[2], headers, body, peer)
+
+    def answer_call(self, call: Call, reply: Reply) -> None:
+        """Write the answer of the API."""
+        for line in self.answers.lines(call).splitlines():
+            name, _, value = line.partition(b": ")
+            self.responseHeaders.setRawHeaders(name, [value])
+        self.answer(reply, self.protection.data)
+
+    def answer(self, reply: Reply, always: Mapping[str, str] | None = None) -> None:
+        """Write the whole answer, compressed where that pays; a client that is gone needs none.
+
+        :param always: the headers of every answer of its kind; those of long polling where nothing is said.
+        """
         if self._disconnected:
             return
-        if self.compress and len(reply.body) >= COMPRESS_FROM and accepts_gzip(self.header("accept-encoding") or ""):
-            extra = dict(reply.headers) | {"Content-Encoding": "gzip"}
-            extra["Vary"] = ", ".join(filter(None, (extra.get("Vary"), "Accept-Encoding")))
-            reply = replace(reply, body=gzip.compress(reply.body, 4, mtime=0), headers=extra)
+        if self.compress and len(reply.body) >= COMPRESS_FROM:
+            reply = compressed(reply, self.joined("accept-encoding") or "")
+        if always is None:
+            always = self.protection.poll
+        elif not self.responseHeaders.hasHeader(b"X-Request-ID"):
+            self.responseHeaders.setRawHeaders(b"X-Request-ID", [self.ident.encode()])
+        for name, value in always.items():
+            self.responseHeaders.setRawHeaders(name.encode(), [value.encode()])
         self.setResponseCode(reply.status, HTTPStatus(reply.status).phrase.encode())
         headers = self.responseHeaders
         headers.setRawHeaders(b"Content-Type", [reply.content_type.encode()])
@@ -232,19 +275,29 @@ class RealtimeChannel(http.HTTPChannel):
         if not self.requests and not self._buffer and not self._dataBuffer:
             poll = self.site.express.take(self, data)
             if poll is not None:
+                self.setTimeout(None)
                 return self._wait(poll)
+            plain = self.site.plain.take(self, data)
+            if plain is not None:
+                return self._wait(plain)
         super().dataReceived(data)
 
     def _wait(self, poll: Any) -> None:
-        self.setTimeout(None)
         self._polling = poll
         poll.begin()
 
-    def express_done(self, poll: Any, response: bytes) -> None:
-        """The answer to a GET that waited in the express lane."""
+    def express_done(self, poll: Any, response: bytes, keep: bool = True) -> None:
+        """The answer to a request that was not parsed in full.
+
+        :param keep: may another one follow? That it may not the answer says already.
+        """
         if self._polling is not poll:
             return
         self._polling = None
+        if not keep:
+            self._send(response)
+            self.loseConnection()
+            return
         self.setTimeout(self.timeOut)
         if self.site.closing:
             self._send(response.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
@@ -283,7 +336,8 @@ class RealtimeChannel(http.HTTPChannel):
             return
         self._refused = True
         phrase = HTTPStatus(reply.status).phrase
-        extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
+        always = dict(self.site.protection.data) | {"X-Request-ID": ident_of(None)}
+        extra = "".join(f"{name}: {value}\r\n" for name, value in (always | dict(reply.headers)).items())
         head = (
             f"HTTP/1.1 {reply.status} {phrase}\r\nContent-Type: {reply.content_type}\r\n"
             f"Content-Length: {len(reply.body)}\r\nConnection: close\r\n{extra}\r\n"

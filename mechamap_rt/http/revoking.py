@@ -10,9 +10,9 @@ from mechamap_rt.auth.jwt import CONNECT, bare
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.errors import AuthRefused, Unavailable
 from mechamap_rt.http.bodies import Fields
+from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
-from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.http.routing import Route, read_json
 from mechamap_rt.interfaces import IAuthenticator
 from mechamap_rt.wire import json
@@ -36,10 +36,10 @@ class Revoking:
             Route("/api/test-auth", {"POST": self.test}),
         ]
 
-    async def revoke_token(self, request: RealtimeRequest) -> Reply:
+    async def revoke_token(self, call: Call) -> Reply:
         """``{user_id}`` or ``{token_id}``: the connections end, and what was remembered is forgotten."""
-        await self._keys.require(request, Right.PUBLISH)
-        fields = Fields(read_json(request))
+        await self._keys.require(call, Right.PUBLISH)
+        fields = Fields(read_json(call))
         by_user, by_token = fields.has("user_id"), fields.has("token_id")
         if by_user == by_token:
             fields.fault("user_id", "one of user_id and token_id is required")
@@ -49,10 +49,10 @@ class Revoking:
         revoke = self._revocation.token if by_token else self._revocation.user
         return self._revoked({name: ident, "disconnected": await revoke(ident)})
 
-    async def revoke_channel(self, request: RealtimeRequest) -> Reply:
+    async def revoke_channel(self, call: Call) -> Reply:
         """``{channel, user_id?}``: the subscriptions end, of that user or of everybody."""
-        await self._keys.require(request, Right.PUBLISH)
-        fields = Fields(read_json(request))
+        await self._keys.require(call, Right.PUBLISH)
+        fields = Fields(read_json(call))
         channel = fields.channel("channel")
         user_id = fields.ident("user_id") if fields.has("user_id") else None
         fields.check()
@@ -61,13 +61,16 @@ class Revoking:
         ended = await self._revocation.channel(channel.resource, user_id)
         return self._revoked({"channel": channel.name, "user_id": user_id, "unsubscribed": ended})
 
-    async def test(self, request: RealtimeRequest) -> Reply:
+    async def test(self, call: Call) -> Reply:
         """What a Bearer token is worth: no key is needed to ask, and nothing is told that its owner does not know."""
-        given = request.header("authorization")
+        given = call.header(b"authorization")
         token = bare(given) if given is not None and given[:7].lower() == "bearer " else None
+        self._keys.guard(call)
         try:
             identity = await self._authenticator.identify(token)
         except AuthRefused as refused:
+            if token is not None:
+                self._keys.refused(call, "token")
             raise HTTPFault(Error.UNAUTHORIZED, str(refused)) from None
         except Unavailable:
             message = "Authentication failed: Temporarily unavailable"

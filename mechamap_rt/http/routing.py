@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
 from mechamap_rt.core.identity import MAX_ID
+from mechamap_rt.http.call import Call
+from mechamap_rt.http.limits import RateLimits
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
-from mechamap_rt.http.request import RealtimeRequest
+from mechamap_rt.http.traffic import Traffic
 
 _log = Logger()
 
-Endpoint = Callable[[RealtimeRequest], Awaitable[Reply]]
+Endpoint = Callable[[Call], Coroutine[Any, Any, Reply]]
 
 _JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _SHAPES = {"id": "[0-9]{1,20}", "channel": "[^/]{1,1024}"}
+#: What a path that is not the API's is counted as.
+UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,12 @@ class Route:
 
     :ivar pattern: the path; ``<id>`` and ``<channel>`` are variables.
     :ivar methods: the endpoint of each method; ``HEAD`` and ``OPTIONS`` are added by the router.
+    :ivar exempt: is it outside the limit on requests?
     """
 
     pattern: str
     methods: Mapping[str, Endpoint]
+    exempt: bool = False
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,36 +51,55 @@ class Route:
         return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
-class Router(Resource):
-    """The whole API as one leaf of the tree: exact paths by a dictionary, the others by their patterns."""
+class Router:
+    """The whole API: exact paths by a dictionary, the others by their patterns.
 
-    isLeaf = True
+    :param limits: on requests; ``None`` for none.
+    :ivar draining: only questions about the server itself are answered any more.
+    """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        super().__init__()
-        #: Only questions about the server itself are answered any more.
+    def __init__(self, routes: Sequence[Route], traffic: Traffic, limits: RateLimits | None = None) -> None:
         self.draining = False
+        self.routes = tuple(routes)
+        self.traffic = traffic
+        self.limits = limits
         self._exact = {route.pattern.encode(): route for route in routes if "<" not in route.pattern}
         self._patterns = [route for route in routes if "<" in route.pattern]
 
-    def render(self, request: RealtimeRequest) -> Any:
-        running = Deferred.fromCoroutine(self._answer(request))
-        running.addCallbacks(request.answer, _unanswered, errbackArgs=(request,))
-        return NOT_DONE_YET
-
-    async def _answer(self, request: RealtimeRequest) -> Reply:
+    async def answer(self, call: Call) -> Reply:
+        """The answer to any request: nothing is raised."""
+        began = time.perf_counter()
+        route = self._exact.get(call.path) or self._by_pattern(call)
+        limits = None if route is not None and route.exempt else self.limits
         try:
-            return await self._find(request)(request)
+            if limits is not None:
+                standing = call.standing = limits.take(call)
+                if standing is not None and standing.over and not limits.dry_run:
+                    wait = {"Retry-After": str(max(1, standing.seconds))}
+                    raise HTTPFault(Error.RATE_LIMITED, "Too many requests", headers=wait)
+            reply = await self._find(call, route)(call)
         except HTTPFault as fault:
-            return fault.reply()
+            reply = fault.reply()
+        except Exception:
+            _log.failure(
+                "A request failed unexpectedly: {method} {path} (request {ident})",
+                method=call.method.decode("latin-1"),
+                path=call.path.decode("latin-1"),
+                ident=call.ident,
+            )
+            reply = HTTPFault(Error.SERVER, "Internal error").reply()
+        if call.standing is not None and limits is not None:
+            call.standing = limits.answered(call.standing, reply.status)
+        call.route = UNKNOWN if route is None else route.pattern
+        self.traffic.note(call.route, reply.status, time.perf_counter() - began)
+        return reply
 
-    def _find(self, request: RealtimeRequest) -> Endpoint:
-        if self.draining and request.method not in (b"GET", b"HEAD"):
+    def _find(self, call: Call, route: Route | None) -> Endpoint:
+        if self.draining and call.method not in (b"GET", b"HEAD"):
             raise HTTPFault(Error.UNAVAILABLE, "The server is going down", headers={"Retry-After": "2"})
-        route = self._exact.get(request.path) or self._by_pattern(request)
         if route is None:
             raise HTTPFault(Error.NOT_FOUND, "No such path")
-        method = request.method.decode("latin-1")
+        method = call.method.decode("latin-1")
         endpoint = route.methods.get("GET" if method == "HEAD" else method)
         if endpoint is not None:
             return endpoint
@@ -85,16 +107,16 @@ class Router(Resource):
             return _options(route.allow())
         raise HTTPFault(Error.METHOD, f"Allowed here: {route.allow()}", headers={"Allow": route.allow()})
 
-    def _by_pattern(self, request: RealtimeRequest) -> Route | None:
+    def _by_pattern(self, call: Call) -> Route | None:
         try:
-            path = unquote_to_bytes(request.path)
+            path = unquote_to_bytes(call.path)
             text = path.decode()
         except UnicodeDecodeError:
             return None
         for route in self._patterns:
             match = route.regex.fullmatch(text)
             if match is not None:
-                request.variables = match.groupdict()
+                call.variables = match.groupdict()
                 return route
         if text != "/" and text.endswith("/"):
             return self._exact.get(path.rstrip(b"/"))
@@ -102,33 +124,31 @@ class Router(Resource):
 
 
 def _options(allow: str) -> Endpoint:
-    async def answer(request: RealtimeRequest) -> Reply:
+    async def answer(call: Call) -> Reply:
         return Reply(b"", 204, {"Allow": allow})
 
     return answer
 
 
-def _unanswered(reason: Failure, request: RealtimeRequest) -> None:
-    request.processingFailed(reason)
-
-
-def read_json(request: RealtimeRequest) -> bytes:
+def read_json(call: Call) -> bytes:
     """The body of a request that is said to be JSON (or to be nothing in particular).
 
     :raises HTTPFault: it is said to be something else (415).
     """
-    kind = request.requestHeaders.getRawHeaders(b"Content-Type")
+    kind = call.values(b"content-type")
     if kind and _JSON.fullmatch(kind[0].strip()) is None:
         raise HTTPFault(Error.MEDIA_TYPE, "Content-Type must be application/json")
-    return b"" if request.content is None else bytes(request.content.read())
+    if call.values(b"content-encoding"):
+        raise HTTPFault(Error.MEDIA_TYPE, "Content-Encoding is not understood here")
+    return call.body
 
 
-def ident(request: RealtimeRequest) -> int:
+def ident(call: Call) -> int:
     """The database id in the path.
 
     :raises HTTPFault: it is out of range (400).
     """
-    number = int(request.variables["id"])
+    number = int(call.variables["id"])
     if not 1 <= number <= MAX_ID:
         raise HTTPFault(Error.VALIDATION, "The request is not valid", [("id", "a positive integer is required")])
     return number

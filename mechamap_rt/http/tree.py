@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -10,7 +11,11 @@ from twisted.web.http import Request
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from mechamap_rt.core.deferreds import run
+from mechamap_rt.http.answering import Answers
 from mechamap_rt.http.express import Express, ForwardedPoll
+from mechamap_rt.http.plain import PlainLane
+from mechamap_rt.http.protection import Protection
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.request import RealtimeChannel, RealtimeRequest
 from mechamap_rt.http.routing import Router
@@ -31,13 +36,30 @@ class Tree(Resource):
 
     def __init__(self, pages: Mapping[str, IResource], router: Router, gate: Gate, polling: IResource) -> None:
         super().__init__()
-        self._router = router
-        self._leaves: dict[bytes, IResource] = {path.encode(): page for path, page in pages.items()}
-        self._leaves |= {b"/socket.io/": polling, b"/socket.io": polling, b"/ws": WebSocketPath(gate)}
+        self.router = router
+        self._api = ApiPath(router)
+        #: What is not the API's.
+        self.leaves: dict[bytes, IResource] = {path.encode(): page for path, page in pages.items()}
+        self.leaves |= {b"/socket.io/": polling, b"/socket.io": polling, b"/ws": WebSocketPath(gate)}
 
     def getChildWithDefault(self, path: bytes, request: RealtimeRequest) -> IResource:
-        leaf: IResource = self._leaves.get(request.path, self._router)
+        leaf: IResource = self.leaves.get(request.path, self._api)
         return leaf
+
+
+class ApiPath(Resource):
+    """The API, for requests that Twisted Web has parsed."""
+
+    isLeaf = True
+
+    def __init__(self, router: Router) -> None:
+        super().__init__()
+        self._router = router
+
+    def render(self, request: RealtimeRequest) -> Any:
+        call = request.call()
+        run(self._router.answer(call), partial(request.answer_call, call))
+        return NOT_DONE_YET
 
 
 _UPGRADE_REQUIRED = Reply(
@@ -60,7 +82,7 @@ class WebSocketPath(Resource):
         if may_upgrade(request):
             hand_over(request, self._gate)
         else:
-            request.answer(_UPGRADE_REQUIRED)
+            request.answer(_UPGRADE_REQUIRED, request.protection.data)
         return NOT_DONE_YET
 
 
@@ -69,6 +91,8 @@ class RealtimeSite(Site):
 
     protocol: Any = RealtimeChannel
     express: Express
+    plain: PlainLane
+    protection: Protection
     #: Every answer is the last of its connection.
     closing = False
     displayTracebacks = False
@@ -95,16 +119,27 @@ class RealtimeSite(Site):
         """No access log."""
 
 
-def make_site(reactor: IReactorTime, tree: Tree, door: EngineDoor, max_body: int, compress: bool) -> RealtimeSite:
+def make_site(
+    reactor: IReactorTime, tree: Tree, door: EngineDoor, max_body: int, compress: bool, protection: Protection
+) -> RealtimeSite:
     """The factory of HTTP connections.
 
     :param max_body: bytes of a request's body.
     :param compress: gzip longer answers for clients that accept it.
     """
-    settings = {"max_body": max_body, "compress": compress, "origins": door.origins}
+    answers = Answers(protection.data, compress, tree.router.limits)
+    settings = {
+        "max_body": max_body,
+        "compress": compress,
+        "origins": door.origins,
+        "protection": protection,
+        "answers": answers,
+    }
     request = type("RealtimeRequest", (RealtimeRequest,), settings)
     site = RealtimeSite(
         tree, requestFactory=request, parsePOSTFormSubmission=False, timeout=IDLE_TIMEOUT, reactor=reactor
     )
-    site.express = Express(door, compress)
+    site.express = Express(door, compress, protection.poll)
+    site.plain = PlainLane(tree.router, answers, tree.leaves, max_body, lambda: site.closing)
+    site.protection = protection
     return site

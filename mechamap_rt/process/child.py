@@ -25,6 +25,7 @@ from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.orders import Beat, Hello, Stream
 from mechamap_rt.system.dump import DUMP_SIGNAL
 from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import Scoreboard, Slot
 
 _log = Logger()
@@ -92,21 +93,25 @@ class Child(ProcessProtocol):
         self.how = ""
         self._words = b""
 
-    def spawn(self, environ: Mapping[str, str], sockets: Sequence[Bound], board: Scoreboard, store: Link) -> None:
+    def spawn(
+        self, environ: Mapping[str, str], sockets: Sequence[Bound], board: Scoreboard, rates: RateTable, store: Link
+    ) -> None:
         """Start the process.
 
         :param store: answers what it asks of the session store.
         """
         control, its_control = socket.socketpair()
         counting, its_counting = socket.socketpair()
-        given = [its_control.fileno(), its_counting.fileno(), board.fd, *(each.socket.fileno() for each in sockets)]
+        listening = [each.socket.fileno() for each in sockets]
+        given = [its_control.fileno(), its_counting.fileno(), board.fd, rates.fd, *listening]
         mandate = Mandate(
             name=self.name,
             slot=self.slot.number,
             control=_FIRST,
             store=_FIRST + 1,
             board=_FIRST + 2,
-            sockets=[(_FIRST + 3 + place, bound.url) for place, bound in enumerate(sockets)],
+            rates=_FIRST + 3,
+            sockets=[(_FIRST + 4 + place, bound.url) for place, bound in enumerate(sockets)],
         )
         adopt(self._reactor, control.detach(), self.orders)
         adopt(self._reactor, counting.detach(), store)

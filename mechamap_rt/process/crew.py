@@ -24,6 +24,7 @@ from mechamap_rt.process.orders import Accept, Drain, Meet, Stop
 from mechamap_rt.sessions.host import Teller
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import Scoreboard
 
 _log = Logger()
@@ -64,6 +65,7 @@ class Crew:
         self.host = host
         self._tally = Tally(quota(settings), reactor.seconds)
         self._board = Scoreboard.create()
+        self._rates = RateTable.create()
         self._numbers = count(1)
         self._crash_loop = CrashLoop(reactor.seconds)
         self._stopping = self._renewing = False
@@ -118,7 +120,7 @@ class Crew:
             self._ended,
         )
         self.workers[number] = child
-        child.spawn(self._environ, self.sockets, self._board, Teller(self._tally, name).link())
+        child.spawn(self._environ, self.sockets, self._board, self._rates, Teller(self._tally, name).link())
         try:
             await within(self._reactor, START_LIMIT, child.hello)
             await self._introduce(child)

@@ -15,8 +15,8 @@ class Mandate(msgspec.Struct, frozen=True):
     """What a worker shall be.
 
     :ivar name: of the process, in the cluster.
-    :ivar slot: on the scoreboard.
-    :ivar control: descriptors, as ``store`` and ``board``.
+    :ivar slot: on the scoreboard, and in the table of rates.
+    :ivar control: descriptors, as ``store``, ``board`` and ``rates``.
     :ivar sockets: descriptor and URL of each listening socket.
     """
 
@@ -25,6 +25,7 @@ class Mandate(msgspec.Struct, frozen=True):
     control: int
     store: int
     board: int
+    rates: int
     sockets: list[tuple[int, str]]
 
     def environ(self) -> dict[str, str]:

@@ -37,6 +37,7 @@ from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.meter import Meter
+from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import FairShare, Scoreboard
 from mechamap_rt.transport.handover import WITH_DESCRIPTOR
 from mechamap_rt.wire import json
@@ -65,6 +66,7 @@ class Worker:
             mandate.name,
             bus,
             stored(reactor, settings, store, bus, mandate.name),
+            RateTable.attach(mandate.rates, mandate.slot),
             self._relay,
             sockets,
             FairShare(reactor, self._board, self._slot),

@@ -268,16 +268,28 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """The limit on HTTP requests of one address."""
+    """The limits on HTTP requests of one key or address."""
 
     window: float = option(
         "RATE_LIMIT_WINDOW_MS", kinds.milliseconds(), 60.0, "Milliseconds over which HTTP requests are counted."
     )
     max_requests: int = option(
-        "RATE_LIMIT_MAX_REQUESTS", _COUNT, 300, "HTTP requests of one address in a window; 0 for no limit."
+        "RATE_LIMIT_MAX_REQUESTS", _COUNT, 300, "HTTP requests of one key or address in a window; 0 for no limit."
     )
     skip_successful_requests: bool = option(
         "RATE_LIMIT_SKIP_SUCCESSFUL_REQUESTS", kinds.boolean, False, "Count only requests that failed."
+    )
+    dry_run: bool = option(
+        "RATE_LIMIT_DRY_RUN",
+        kinds.boolean,
+        False,
+        "Count, and say in headers and figures what is over; refuse nothing.",
+    )
+    auth_failures: int = option(
+        "AUTH_FAILURES_PER_MINUTE",
+        _COUNT,
+        20,
+        "Wrong keys and tokens of one address a minute over HTTP, after which it is refused unread; 0 for no limit.",
     )
 
 
