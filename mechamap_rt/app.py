@@ -23,6 +23,7 @@ from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.call import Call
+from mechamap_rt.http.idempotency import Idempotency
 from mechamap_rt.http.information import Information
 from mechamap_rt.http.keys import Keys
 from mechamap_rt.http.limits import RateLimits
@@ -149,7 +150,7 @@ class Realtime:
         bundle = pages("socket.io")
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
         routes = [
-            *Publishing(self.node, keys, time.time).routes(),
+            *Publishing(self.node, keys, time.time, Idempotency(self._reactor, self._place.ledger)).routes(),
             *Attendance(self.community.presence, keys, time.time).routes(),
             *Revoking(self.community.revocation, self.rights.authenticator, keys, time.time).routes(),
             *Information(

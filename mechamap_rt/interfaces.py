@@ -12,6 +12,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from mechamap_rt.core.channels import Channel
     from mechamap_rt.core.identity import Identity
+    from mechamap_rt.core.ledger import Claim
     from mechamap_rt.core.publication import Publication
     from mechamap_rt.errors import Disconnect
 
@@ -89,6 +90,25 @@ class ISessionStore(Interface):
 
     def take(limit: str, key: int | str) -> Deferred[float]:
         """Take one event of ``key`` from the limit of that name; fires with 0.0, or the seconds to wait."""
+
+
+class ILedger(Interface):
+    """Knows what has been done already in the cluster, so that what is asked for twice is done once.
+
+    Nothing waits for ever: a ledger that cannot be reached answers from what this process knows.
+    """
+
+    def claim(key: str, digest: bytes) -> Deferred[Claim]:
+        """Ask to do something; fires with how it stands. After ``NEW``, :meth:`settle` or :meth:`release` must follow.
+
+        :param digest: of what is asked for, of one length for all.
+        """
+
+    def settle(key: str, digest: bytes, answer: bytes) -> None:
+        """It has been done, with this answer."""
+
+    def release(key: str) -> None:
+        """It was not done after all."""
 
 
 class IAuthenticator(Interface):

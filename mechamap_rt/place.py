@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from mechamap_rt.bus.memory import MemoryBus
 from mechamap_rt.bus.relay import RelayBus
+from mechamap_rt.core.ledger import Ledger
 from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.publication import base36
-from mechamap_rt.interfaces import IBus, ISessionStore
-from mechamap_rt.sessions.local import LocalStore
+from mechamap_rt.interfaces import IBus, ILedger, ISessionStore
+from mechamap_rt.sessions.local import LocalLedger, LocalStore
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.rates import RateTable
@@ -59,6 +60,7 @@ class Place:
 
     :ivar name: distinguishes it from every other process of every host; 6 characters, the first 3 are the host's.
     :ivar rates: what the processes of the host have counted lately.
+    :ivar ledger: what has been done already.
     :ivar relay: the streams to the other processes of the host, if there can be any.
     :ivar sockets: listening sockets, bound.
     :ivar share: keeps the processes of the host from accepting more than their share.
@@ -67,6 +69,7 @@ class Place:
     name: str
     bus: IBus
     store: ISessionStore
+    ledger: ILedger
     rates: RateTable
     relay: RelayBus | None = None
     sockets: list[Bound] = field(default_factory=list)
@@ -98,9 +101,21 @@ def stored(reactor: Any, settings: Settings, host: ISessionStore, bus: IBus, nam
     return store
 
 
+def remembered(settings: Settings, host: ILedger, bus: IBus) -> ILedger:
+    """The ledger of a host, or of several that are joined by Redis."""
+    if not (settings.redis.configured and settings.redis.adapter_enabled):
+        return host
+    from mechamap_rt.bus.redis import RedisBus
+    from mechamap_rt.sessions.redis_ledger import RedisLedger
+
+    ledger: ILedger = RedisLedger(host, bus.commands, settings.redis.prefix) if isinstance(bus, RedisBus) else host
+    return ledger
+
+
 def alone(reactor: Any, settings: Settings) -> Place:
     """The place of a process that has its host for itself."""
     name = process_name(host_name(settings), 1)
     bus = joined(reactor, settings, MemoryBus(), name)
     store = LocalStore(Tally(quota(settings), reactor.seconds))
-    return Place(name, bus, stored(reactor, settings, store, bus, name), RateTable.create())
+    ledger = remembered(settings, LocalLedger(Ledger(reactor.seconds)), bus)
+    return Place(name, bus, stored(reactor, settings, store, bus, name), ledger, RateTable.create())

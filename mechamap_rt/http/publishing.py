@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,19 +14,26 @@ from mechamap_rt.core.publication import provenance, splice
 from mechamap_rt.http import bodies
 from mechamap_rt.http.bodies import Broadcast
 from mechamap_rt.http.call import Call
+from mechamap_rt.http.idempotency import Idempotency
 from mechamap_rt.http.keys import Keys, Right
 from mechamap_rt.http.replies import Reply
 from mechamap_rt.http.routing import Route, ident, read_json
 from mechamap_rt.wire import json
 
+Work = Callable[[Call], Coroutine[Any, Any, Reply]]
+
 
 class Publishing:
-    """Publishes what the backend posts."""
+    """Publishes what the backend posts.
 
-    def __init__(self, node: Node, keys: Keys, clock: Callable[[], float]) -> None:
+    :param idempotency: what is posted twice under one key is published once.
+    """
+
+    def __init__(self, node: Node, keys: Keys, clock: Callable[[], float], idempotency: Idempotency) -> None:
         self._node = node
         self._keys = keys
         self._clock = clock
+        self._idempotency = idempotency
 
     def routes(self) -> list[Route]:
         return [
@@ -36,8 +44,26 @@ class Publishing:
             Route("/api/notify", {"POST": self.notify}),
         ]
 
+    async def _once(self, call: Call, work: Work, *, keyless: bool = False) -> Reply:
+        caller = await self._keys.require(call, Right.PUBLISH, keyless=keyless)
+        return await self._idempotency.once(call, caller, partial(work, call))
+
     async def laravel_broadcast(self, call: Call) -> Reply:
-        await self._keys.require(call, Right.PUBLISH, keyless=True)
+        return await self._once(call, self._laravel_broadcast, keyless=True)
+
+    async def broadcast(self, call: Call) -> Reply:
+        return await self._once(call, self._broadcast)
+
+    async def user(self, call: Call) -> Reply:
+        return await self._once(call, self._user)
+
+    async def notify(self, call: Call) -> Reply:
+        return await self._once(call, self._notify)
+
+    async def multi(self, call: Call) -> Reply:
+        return await self._once(call, self._multi)
+
+    async def _laravel_broadcast(self, call: Call) -> Reply:
         broadcast = bodies.laravel_broadcast(read_json(call))
         now = self._now()
         stamp = now if broadcast.timestamp is None else broadcast.timestamp
@@ -56,21 +82,17 @@ class Publishing:
             }
         )
 
-    async def broadcast(self, call: Call) -> Reply:
-        await self._keys.require(call, Right.PUBLISH)
+    async def _broadcast(self, call: Call) -> Reply:
         return await self._one(bodies.broadcast(read_json(call)))
 
-    async def user(self, call: Call) -> Reply:
-        await self._keys.require(call, Right.PUBLISH)
+    async def _user(self, call: Call) -> Reply:
         user_id = ident(call)
         return await self._one(bodies.user_event(read_json(call), user_id), userId=user_id)
 
-    async def notify(self, call: Call) -> Reply:
-        await self._keys.require(call, Right.PUBLISH)
+    async def _notify(self, call: Call) -> Reply:
         return await self._one(bodies.notify(read_json(call)))
 
-    async def multi(self, call: Call) -> Reply:
-        await self._keys.require(call, Right.PUBLISH)
+    async def _multi(self, call: Call) -> Reply:
         now = self._now()
         results = []
         for broadcast in bodies.broadcasts(read_json(call)):

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt.core.deferreds import shared, within
+from mechamap_rt.core.ledger import Ledger
 from mechamap_rt.core.limits import Tally
 from mechamap_rt.place import process_name, quota
 from mechamap_rt.process.backoff import CrashLoop
@@ -64,6 +65,7 @@ class Crew:
         self._reactor = reactor
         self.host = host
         self._tally = Tally(quota(settings), reactor.seconds)
+        self._ledger = Ledger(reactor.seconds)
         self._board = Scoreboard.create()
         self._rates = RateTable.create()
         self._numbers = count(1)
@@ -120,7 +122,9 @@ class Crew:
             self._ended,
         )
         self.workers[number] = child
-        child.spawn(self._environ, self.sockets, self._board, self._rates, Teller(self._tally, name).link())
+        child.spawn(
+            self._environ, self.sockets, self._board, self._rates, Teller(self._tally, self._ledger, name).link()
+        )
         try:
             await within(self._reactor, START_LIMIT, child.hello)
             await self._introduce(child)

@@ -26,7 +26,7 @@ from mechamap_rt.app import Realtime
 from mechamap_rt.bus.link import adopt
 from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.interfaces import IReactor
-from mechamap_rt.place import Place, joined, process_number, quota, stored
+from mechamap_rt.place import Place, joined, process_number, quota, remembered, stored
 from mechamap_rt.process.logpipe import LogPipe
 from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.operations import OperationFault, Operations
@@ -66,6 +66,7 @@ class Worker:
             mandate.name,
             bus,
             stored(reactor, settings, store, bus, mandate.name),
+            remembered(settings, store, bus),
             RateTable.attach(mandate.rates, mandate.slot),
             self._relay,
             sockets,

@@ -1,4 +1,4 @@
-"""The session store of a host: the master counts, its workers ask over a stream.
+"""The session store and the ledger of a host: the master has them, its workers ask over a stream.
 
 Numbers that no limit is set for are not asked about. A master that does not answer in time is not waited for again
 until it has been heard from; meanwhile each worker goes by its own counts.
@@ -18,14 +18,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mechamap_rt.bus.link import FIRST_KIND, Link
+from mechamap_rt.core.ledger import Claim, Ledger, State
 from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.errors import Disconnect
-from mechamap_rt.interfaces import ISessionStore
+from mechamap_rt.interfaces import ILedger, ISessionStore
 
 T = TypeVar("T")
 
-ENTER, LEAVE, ADMIT, DISMISS, TAKE = range(FIRST_KIND, FIRST_KIND + 5)
+ENTER, LEAVE, ADMIT, DISMISS, TAKE, CLAIM, SETTLE, RELEASE = range(FIRST_KIND, FIRST_KIND + 8)
 
+#: Entries, and bytes, of the part of the ledger that a worker has itself, in case the master does not answer.
+OWN_ENTRIES: Final = 1_000
+OWN_BYTES: Final = 1024 * 1024
 #: Seconds that a client waits for the master's answer.
 PATIENCE: Final = 0.5
 
@@ -34,10 +38,11 @@ _decode: Final = msgspec.msgpack.Decoder().decode
 
 
 class Teller:
-    """The master's end: asks the tally in the name of one worker."""
+    """The master's end: asks the tally and the ledger in the name of one worker."""
 
-    def __init__(self, tally: Tally, owner: str) -> None:
+    def __init__(self, tally: Tally, ledger: Ledger, owner: str) -> None:
         self._tally = tally
+        self._ledger = ledger
         self._owner = owner
         self._calls: dict[int, Callable[[Any], Any]] = {
             ENTER: lambda address: _name(tally.enter(owner, address)),
@@ -45,11 +50,18 @@ class Teller:
             ADMIT: lambda user_id: _name(tally.admit(owner, user_id)),
             DISMISS: lambda user_id: tally.dismiss(owner, user_id),
             TAKE: lambda asked: tally.take(*asked),
+            CLAIM: lambda asked: ledger.claim(owner, *asked),
+            SETTLE: lambda asked: ledger.settle(*asked),
+            RELEASE: lambda key: ledger.release(key),
         }
 
     def link(self) -> Link:
         """The protocol of the stream to the worker; when it ends, so does all that the worker had."""
-        return Link(self._take, lambda _: self._tally.forget(self._owner))
+        return Link(self._take, self._forget)
+
+    def _forget(self, link: Link) -> None:
+        self._tally.forget(self._owner)
+        self._ledger.forget(self._owner)
 
     def _take(self, kind: int, body: bytes, descriptor: int) -> bytes:
         return _encode(self._calls[kind](_decode(body)))
@@ -108,7 +120,7 @@ def _take(counter: Counter[int], user_id: int) -> bool:
     return True
 
 
-@implementer(ISessionStore)
+@implementer(ISessionStore, ILedger)
 class HostStore:
     """A worker's end.
 
@@ -119,6 +131,7 @@ class HostStore:
         self._reactor = reactor
         self._quota = quota
         self._own = Tally(quota, reactor.seconds)
+        self._ledger = Ledger(reactor.seconds, most=OWN_ENTRIES, most_bytes=OWN_BYTES)
         self._waiting: dict[_Asked, None] = {}
         self._ticking = False
         self._silent_since = -1
@@ -169,6 +182,24 @@ class HostStore:
         if own or not self._quota.rates.get(limit):
             return succeed(own)
         return self._ask(TAKE, (limit, key), lambda: 0.0, float)
+
+    # the ledger
+
+    def claim(self, key: str, digest: bytes) -> Deferred[Claim]:
+        return self._ask(
+            CLAIM,
+            (key, digest),
+            lambda: self._ledger.claim("", key, digest),
+            lambda answer: Claim(State(answer[0]), answer[1]),
+        )
+
+    def settle(self, key: str, digest: bytes, answer: bytes) -> None:
+        self._ledger.settle(key, digest, answer)
+        self._link.tell(SETTLE, _encode((key, digest, answer)))
+
+    def release(self, key: str) -> None:
+        self._ledger.release(key)
+        self._link.tell(RELEASE, _encode(key))
 
     # asking
 

@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from mechamap_rt.bus.link import Link, OneLink
+from mechamap_rt.core.ledger import Ledger
 from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.sessions.host import PATIENCE, HostStore, Teller
@@ -47,7 +48,7 @@ class HostCase(TestCase):
         for worker in range(number):
             here, there = socket.socketpair()
             store = HostStore(reactor, quota)
-            self.links += [store.link(), Teller(tally, f"w{worker}").link()]
+            self.links += [store.link(), Teller(tally, Ledger(reactor.seconds), f"w{worker}").link()]
             adopt(here, self.links[-2])
             adopt(there, self.links[-1])
             stores.append(store)
