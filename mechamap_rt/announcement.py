@@ -53,7 +53,7 @@ def features(settings: Settings) -> dict[str, Any]:
         "database": "embedded" if settings.database.embedded else "mysql",
         "tls": False,
         "compression": settings.http.compression_enabled,
-        "metrics": False,
+        "metrics": settings.monitoring.metrics_enabled,
         "demo": settings.demo,
     }
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.web.resource import IResource
 
 from mechamap_rt import demo
@@ -22,11 +22,13 @@ from mechamap_rt.core.batches import Batches
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.http.administration import Administration
 from mechamap_rt.http.call import Call
 from mechamap_rt.http.idempotency import Idempotency
 from mechamap_rt.http.information import Information
 from mechamap_rt.http.keys import Keys
 from mechamap_rt.http.limits import RateLimits
+from mechamap_rt.http.monitoring import Monitoring
 from mechamap_rt.http.pages import pages
 from mechamap_rt.http.polling import PollingResource
 from mechamap_rt.http.presence import Attendance
@@ -44,6 +46,7 @@ from mechamap_rt.settings import Settings
 from mechamap_rt.settings.addresses import TrustProxy
 from mechamap_rt.system import listening
 from mechamap_rt.system.collector import Collector
+from mechamap_rt.system.meter import Meter, Sample
 from mechamap_rt.transport.drain import Drain
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.gate import Gate
@@ -57,6 +60,8 @@ from mechamap_rt.wire.forwarded import client_address
 STOP_TIMEOUT: Final = 3.0
 #: Seconds in which an HTTP client that is silent may still ask, when its process is replaced.
 HTTP_PATIENCE: Final = 1.0
+#: Seconds between two readings of the meter.
+MEASURED_EVERY: Final = 1.0
 #: Seconds of these in which polling clients may still ask for what is left for them.
 POLLING_PATIENCE: Final = 1.0
 
@@ -85,6 +90,10 @@ class Realtime:
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
         self.traffic = Traffic()
         self.port = self._port()
+        self.meter = Meter(reactor, reactor.seconds)
+        self._sample = self.meter.sample()
+        self._measuring = LoopingCall(self._measure)
+        self._began = time.monotonic()
         self._collector = Collector(reactor, settings.cluster.gc_interval)
 
     # building
@@ -137,7 +146,7 @@ class Realtime:
     def _tree(self) -> Tree:
         settings = self._settings
         trust = settings.server.trust_proxy
-        keys = Keys(
+        keys = self.keys = Keys(
             api_key=settings.laravel.api_key,
             admin_key=settings.admin.key,
             authenticator=self.rights.authenticator,
@@ -149,9 +158,21 @@ class Realtime:
         )
         bundle = pages("socket.io")
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
+        self.monitoring = Monitoring(
+            self.node,
+            keys,
+            time.time,
+            self.measure,
+            self.traffic,
+            features(settings),
+            enabled=settings.monitoring.metrics_enabled,
+            prometheus=settings.monitoring.prometheus_metrics,
+        )
         routes = [
             *Publishing(self.node, keys, time.time, Idempotency(self._reactor, self._place.ledger)).routes(),
             *Attendance(self.community.presence, keys, time.time).routes(),
+            *Administration(self.census, keys, time.time).routes(),
+            *self.monitoring.routes(),
             *Revoking(self.community.revocation, self.rights.authenticator, keys, time.time).routes(),
             *Information(
                 self.node,
@@ -169,7 +190,8 @@ class Realtime:
             served |= {f"/console/{name}": page for name, page in console.items()}
             served |= {"/console": console["index.html"], "/console/": console["index.html"]}
             routes.append(_console_route(settings, bool(bundle)))
-        self.router = Router(routes, self.traffic, RateLimits(self._place.rates, settings.rate_limit, keys.account))
+        self.limits = RateLimits(self._place.rates, settings.rate_limit, keys.account)
+        self.router = Router(routes, self.traffic, self.limits)
         self.polling = PollingResource(self.engine, self.gate, partial(_address, trust))
         return Tree(served, self.router, self.gate, self.polling)
 
@@ -179,6 +201,10 @@ class Realtime:
         """Be ready to take clients."""
         await self.rights.start()
         await self.node.start()
+        self.meter.start()
+        self._measuring.clock = self._reactor
+        self._measuring.start(MEASURED_EVERY)
+        await self.monitoring.start()
         self.community.start()
         self._collector.start()
 
@@ -235,6 +261,36 @@ class Realtime:
             "delivered": node.hub.delivered,
         }
 
+    def _measure(self) -> None:
+        self._sample = self.meter.sample()
+
+    @property
+    def sample(self) -> Sample:
+        """What the process used in the last second or so."""
+        return self._sample
+
+    def measure(self) -> dict[str, Any]:
+        """The figures of this process for :class:`~mechamap_rt.http.monitoring.Monitoring`; times in seconds."""
+        outboxes = self.turn.stats
+        database = self.rights.database.figures()
+        pools = [100 * pool["inUse"] / pool["size"] for pool in database.get("pools", ()) if pool.get("size")]
+        return {
+            "worker": self.node.name,
+            "uptime": time.monotonic() - self._began,
+            **self.figures(),
+            **self._sample,
+            "cpuSeconds": time.process_time(),
+            "dropped": outboxes.dropped,
+            "coalesced": outboxes.coalesced,
+            "bytes": outboxes.bytes,
+            **self.traffic.figures(),
+            "answers": [(route, status, count) for (route, status), count in self.traffic.answers.items()],
+            "limited": self.limits.refused,
+            "wrongKeys": self.keys.failed,
+            "database": database["status"],
+            "pool": max(pools, default=0.0),
+        }
+
     async def shut_down(self) -> None:
         """Let nobody in, let every client go so that it comes back by itself, then close what is behind."""
         deadline = self._reactor.seconds() + STOP_TIMEOUT
@@ -254,6 +310,9 @@ class Realtime:
         self.port.abort_all()
         await deferLater(self._reactor, 0)
         self._collector.stop()
+        self.meter.stop()
+        if self._measuring.running:
+            self._measuring.stop()
         if self._place.share is not None:
             self._place.share.stop()
         # the user's other devices shall hear of it, and the bus still carries

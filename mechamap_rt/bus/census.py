@@ -13,6 +13,7 @@ from typing import Any, Final
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.settings.roles import RANKS
 
 #: Channels, and users, that one process names in one answer.
 MAX_CHANNELS: Final = 50_000
@@ -33,6 +34,7 @@ class Census:
         node.answer("channel", self._channel)
         node.answer("channels", self._channels)
         node.answer("disconnect", self._disconnect)
+        node.answer("stats", self._stats)
 
     # asking
 
@@ -76,9 +78,31 @@ class Census:
             sizes.update(dict(answer))
         return sizes
 
-    async def disconnect(self, user_id: int) -> int:
-        """End every connection of a user, wherever it is; how many there were."""
-        return sum(await self._node.ask("disconnect", user_id))
+    async def disconnect(self, user_id: int, words: str = "") -> int:
+        """End every connection of a user, wherever it is; how many there were.
+
+        :param words: what the clients are told as the reason.
+        """
+        return sum(await self._node.ask("disconnect", (user_id, words) if words else user_id))
+
+    async def stats(self) -> dict[str, Any]:
+        """``totalConnections``, ``uniqueUsers``, and how many of each protocol, transport, role and process."""
+        answers = await self._node.ask("stats", None)
+        kinds: dict[str, Counter[str]] = {name: Counter() for name in ("byProtocol", "byTransport", "byRole")}
+        users: Counter[int] = Counter()
+        for answer in answers:
+            users.update(dict(answer["users"]))
+            for name, sizes in kinds.items():
+                sizes.update(answer[name])
+        total = sum(answer["connections"] for answer in answers)
+        return {
+            "totalConnections": total,
+            "uniqueUsers": len(users),
+            "averagePerUser": round(total / len(users), 2) if users else 0,
+            "mostOfOneUser": max(users.values(), default=0),
+            "byWorker": {answer["worker"]: answer["connections"] for answer in answers},
+            **{name: dict(sizes) for name, sizes in kinds.items()},
+        }
 
     # answering
 
@@ -124,11 +148,33 @@ class Census:
         sizes = self._node.hub.sizes()
         return _some((size for size in sizes if match is None or match in size[0]), MAX_CHANNELS)
 
-    def _disconnect(self, user_id: int) -> int:
+    def _disconnect(self, asked: int | tuple[int, str]) -> int:
+        user_id, words = (asked, "") if isinstance(asked, int) else asked
         connections = self._node.connections_of(user_id)
         for connection in connections:
-            connection.close(Disconnect.FORCED)
+            connection.close(Disconnect.FORCED, words)
         return len(connections)
+
+    def _stats(self, asked: None) -> dict[str, Any]:
+        protocols: Counter[str] = Counter()
+        transports: Counter[str] = Counter()
+        roles: Counter[str] = Counter()
+        users: Counter[int] = Counter()
+        for connection in self._node.connections():
+            protocols[connection.encoder.protocol] += 1
+            transports[connection.outbox.transport_name] += 1
+            role = connection.identity.role
+            # roles are the site's few, but a token may say anything
+            roles[role if role in RANKS else "other"] += 1
+            users[connection.identity.user_id] += 1
+        return {
+            "worker": self._node.name,
+            "connections": self._node.connection_count(),
+            "users": _some(users.items(), MAX_USERS),
+            "byProtocol": protocols,
+            "byTransport": transports,
+            "byRole": roles,
+        }
 
 
 def _some(items: Iterable[Any], most: int) -> list[Any]:

@@ -90,6 +90,7 @@ class Connection:
         "state",
         "subscriptions",
         "typing",
+        "words",
     )
 
     def __init__(
@@ -116,15 +117,20 @@ class Connection:
         self.typing: dict[str, Announced] | None = None
         self.presence: dict[str, Attendance] | None = None
         self.expiry: Deadline | None = None
+        self.words = ""
 
     def emit(self, event: str, payload: dict[str, Any], delivery: DeliveryClass = DeliveryClass.DURABLE) -> None:
         """Send one event to this connection alone."""
         self.outbox.push(Frame.text(self.encoder.event(event, json.encode(payload)), delivery, event))
 
-    def close(self, reason: Disconnect) -> None:
-        """End the connection; the first reason counts."""
+    def close(self, reason: Disconnect, words: str = "") -> None:
+        """End the connection; the first reason counts.
+
+        :param words: an administrator's, which the client is told in the place of the reason's name.
+        """
         if self.state is State.ACTIVE:
             self.state = State.CLOSING
+            self.words = words
             self._end(reason)
 
     def expire(self) -> None:

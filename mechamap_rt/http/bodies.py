@@ -76,6 +76,10 @@ class Fields:
         if self.faults:
             raise HTTPFault(Error.VALIDATION, "The request is not valid", self.faults)
 
+    def names(self) -> list[str]:
+        """The names of all members."""
+        return list(self._members)
+
     def has(self, name: str) -> bool:
         return name in self._members and bytes(self._members[name]) != b"null"
 

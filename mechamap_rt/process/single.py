@@ -25,7 +25,7 @@ from mechamap_rt.system import listening
 from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import ListenError
 from mechamap_rt.system.memory import settle
-from mechamap_rt.system.meter import Meter, resident
+from mechamap_rt.system.meter import resident
 from mechamap_rt.system.notify import Notifier
 
 _log = Logger()
@@ -59,7 +59,6 @@ class Single(Service):
         self._realtime = Realtime(reactor, settings, self._place)
         self._control = Control(reactor, self._run)
         self._operations = Operations(self._realtime.node, self._realtime.census)
-        self._meter = Meter(reactor, reactor.seconds)
         self._notifier = Notifier(os.environ)
         self._started = reactor.seconds()
 
@@ -83,7 +82,6 @@ class Single(Service):
         dump_on_signal()
         self._listen_to_operators()
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(_hang_up))
-        self._meter.start()
         if not self.running:
             return
         self._realtime.accept()
@@ -111,7 +109,6 @@ class Single(Service):
 
     async def _stop(self) -> None:
         self._notifier.stopping()
-        self._meter.stop()
         await self._realtime.shut_down()
         await self._control.stop()
         globalLogPublisher.removeObserver(self._control.journal)
@@ -136,7 +133,7 @@ class Single(Service):
             "state": "ready",
             "uptime": uptime,
             "generation": 1,
-            **shown(figures | self._meter.sample()),
+            **shown(figures | self._realtime.sample),
         }
         return {
             "mode": "single",

@@ -36,7 +36,6 @@ from mechamap_rt.settings import Settings, SettingsError, load
 from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.memory import settle
-from mechamap_rt.system.meter import Meter
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import FairShare, Scoreboard
 from mechamap_rt.transport.handover import WITH_DESCRIPTOR
@@ -75,7 +74,6 @@ class Worker:
         self._place = place
         self.realtime = Realtime(reactor, settings, place)
         self._operations = Operations(self.realtime.node, self.realtime.census)
-        self._meter = Meter(reactor, reactor.seconds)
         self._beating = LoopingCall(self._beat)
         self.ending = False
         #: Called every second or so.
@@ -86,13 +84,12 @@ class Worker:
 
     async def start(self) -> None:
         await self.realtime.start_up()
-        self._meter.start()
         self._beating.clock = self._reactor
         await self._master.callRemote(Hello, version=__version__)
         self._beating.start(BEAT)
 
     def _beat(self) -> None:
-        self._master.callRemote(Beat, figures=json.encode(self.realtime.figures() | self._meter.sample()))
+        self._master.callRemote(Beat, figures=json.encode(self.realtime.figures() | self.realtime.sample))
         self.on_beat()
 
     # orders
@@ -135,7 +132,6 @@ class Worker:
         self.ending = True
         if self._beating.running:
             self._beating.stop()
-        self._meter.stop()
         return Deferred.fromCoroutine(self.realtime.shut_down())
 
 

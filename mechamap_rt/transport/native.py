@@ -316,7 +316,8 @@ class NativeSession:
         """Somebody ended the connection; the client is told why before the close code says it again."""
         code = _TOLD.get(reason)
         if code is not None:
-            self._error(None, code, reason.message, {"details": {"reason": reason.reason}})
+            words = "" if self._connection is None else self._connection.words
+            self._error(None, code, reason.message, {"details": {"reason": words or reason.reason}})
         self.dismiss(reason)
 
     def _leave(self) -> None:

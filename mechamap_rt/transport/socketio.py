@@ -327,9 +327,11 @@ class SocketIOClient:
         """
         if not reason.reconnect:
             connection = self._sockets.pop(namespace, None)
+            words = reason.reason
             if connection is not None:
                 self._lobby.leave(connection)
-            self._farewell(namespace, "force_disconnect", {"reason": reason.reason, "message": reason.message})
+                words = connection.words or words
+            self._farewell(namespace, "force_disconnect", {"reason": words, "message": reason.message})
         if reason.reconnect or not self._sockets:
             self._engine.finish(reason)
 

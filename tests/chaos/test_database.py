@@ -170,7 +170,7 @@ class Scene:
     # health
 
     def database(self) -> dict[str, Any]:
-        answer = self.server.get("/api/health")
+        answer = self.server.get("/api/health", key=True)
         assert answer.status_code == 200, answer.text
         assert PASSWORD not in answer.text
         found: dict[str, Any] = answer.json()["database"]
@@ -331,7 +331,7 @@ def test_a_wrong_password_at_the_start(start_server: StartServer, site: MariaDB,
     token = site.token(site.user(_next_user(site)))
     with NativeClient.open(server.ws_url, query=token) as client:
         assert client.next()["error"] == TEMPORARILY
-    health = server.get("/api/health")
+    health = server.get("/api/health", key=True)
     assert health.status_code == 200
     found = health.json()["database"]
     assert found["status"] == "down"
