@@ -145,7 +145,13 @@ class Node:
         if reached.called:
             self._enter(connection, channel)
             return _SUBSCRIBED
-        return reached.addCallback(lambda _: self._enter(connection, channel))
+        return reached.addCallback(lambda _: self._reach(connection, channel))
+
+    def _reach(self, connection: Connection, channel: Channel) -> None:
+        """The bus has had to be waited for: it may not have brought what was published since the last one left."""
+        if self.batches is not None and not self.hub.count(channel.resource):
+            self.batches.forget_states(channel.resource)
+        self._enter(connection, channel)
 
     def _enter(self, connection: Connection, channel: Channel) -> None:
         """The bus brings what is published on the channel: begin to deliver, if the client is still there."""
@@ -260,6 +266,8 @@ class Node:
             sender = self._connections.get(publication.sender)
             if sender is not None and resource in sender.subscriptions:
                 count -= 1
+        elif publication.delivery is _STATE:
+            batches.renew(publication)
         return count
 
     # questions to every process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Dispatcher:
             running.addCallback(self._resume, connection, respond)
             running.addErrback(_unexpected)
             return
-        running.addCallback(respond)
+        running.addCallback(_answer, respond)
         running.addErrback(_unexpected)
 
     def _resume(self, outcome: Outcome, connection: Connection, respond: Respond) -> None:
@@ -85,7 +86,7 @@ class Dispatcher:
         waiting = connection.backlog or deque()
         connection.backlog = None
         if _active(connection):
-            respond(outcome)
+            _answer(outcome, respond)
         while waiting and _active(connection):
             waiting.popleft()()
             backlog: deque[Callable[[], None]] | None = connection.backlog
@@ -107,6 +108,15 @@ class Dispatcher:
             _log.failure("A client's request failed unexpectedly; user {user}", user=connection.identity.user_id)
             ours = ClientFault(Code.SERVER_ERROR, "Internal error")
             return failure(ours, command.error_event, _context(command, data), self._clock())
+
+
+def _answer(outcome: Outcome, respond: Respond) -> None:
+    """Answer; one that cannot be encoded must not hold back the others."""
+    try:
+        respond(outcome)
+    except Exception:
+        _log.failure("An answer could not be given")
+        respond(failure(ClientFault(Code.SERVER_ERROR, "Internal error"), "error", {}, time.time()))
 
 
 def _active(connection: Connection) -> bool:

@@ -117,6 +117,9 @@ class ClientCommands:
         if present:
             name, avatar = self._policy.member(connection.identity, channel)
             members = await self._presence.enter(connection, channel, name, avatar)
+            if channel.resource not in connection.subscriptions:
+                # it was ended while the other processes were asked, and the client has been told
+                raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
         return {"channel": channel.name, "status": "success", "timestamp": self._now()} | members
 
     async def _confirm(self, connection: Connection, channel: Channel) -> None:

@@ -70,15 +70,17 @@ _Key = tuple[int, str, str]
 class _Shown:
     """What others are shown of one user in one channel.
 
-    :ivar since: when the last start was announced, in the reactor's seconds.
+    :ivar name: of the channel, in the last start that was announced: its end has the same.
+    :ivar since: when that was, in the reactor's seconds.
     :ivar over: when it is forgotten.
     :ivar typing: has it not been taken back?
     :ivar pending: a start that came too soon, and will be announced.
     """
 
-    __slots__ = ("over", "pending", "since", "typing")
+    __slots__ = ("name", "over", "pending", "since", "typing")
 
-    def __init__(self, since: float, over: Deadline) -> None:
+    def __init__(self, name: str, since: float, over: Deadline) -> None:
+        self.name = name
         self.since = since
         self.over = over
         self.typing = True
@@ -146,7 +148,7 @@ class Typing:
             # begun again, or taken back, meanwhile
             return
         if self._typist(user_id, resource, form) is None:
-            self._announce(connection, running.name, form, form.stop)
+            self._announce(connection, running.name if latest is None else latest.name, form, form.stop)
 
     def _answer(self, asked: list[Any]) -> bool:
         """Does this user, in this resource and form, type here?"""
@@ -237,7 +239,7 @@ class Typing:
         if len(self._shown) >= MAX_SHOWN:
             self._shown.pop(next(iter(self._shown))).over.cancel()
         over = self._wheel.after(LOST, partial(self._lost, key, form, publication))
-        self._shown[key] = _Shown(self._wheel.seconds(), over)
+        self._shown[key] = _Shown(publication.channel.name, self._wheel.seconds(), over)
 
     def _lost(self, key: _Key, form: Form, start: Publication) -> None:
         """Nobody has taken back a start: each process does, for its own subscribers."""

@@ -121,6 +121,21 @@ class Batches:
                 if older is not None and (number is None or older[0] < number):
                     self._replaced(batch, publication.key)
 
+    def renew(self, publication: Publication) -> None:
+        """A ``STATE`` event for which nobody is subscribed: who comes before an older one of its key leaves gets it."""
+        for priority in PROMISED:
+            batch = self._batches.get((publication.channel.resource, priority))
+            if batch is not None and publication.key in batch.events:
+                return self.add(publication)
+
+    def forget_states(self, resource: str) -> None:
+        """Newer values of what is gathered for ``resource`` may have been missed."""
+        for priority in PROMISED:
+            batch = self._batches.get((resource, priority))
+            if batch is not None:
+                for name in [name for name in batch.events if isinstance(name, str)]:
+                    self._replaced(batch, name)
+
     def flush(self) -> None:
         """Deliver everything now; the windows stay as they are."""
         for batch in tuple(self._batches.values()):

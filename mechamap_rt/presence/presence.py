@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -34,11 +35,13 @@ COMPARE: Final = 20.0
 
 #: What processes tell one another, as names of publications.
 ROSTER: Final = "\x00roster"
-NOTICE: Final = "\x00notice"
+NOTICE: Final = "\x00told"
+#: Notices to several channels whose listeners are remembered for a moment, so that each is told once.
+MAX_TELLING: Final = 256
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_roster: Final = msgspec.msgpack.Decoder(tuple[str, int, Card | None, int, float]).decode
-_decode_notice: Final = msgspec.msgpack.Decoder(tuple[str, str, bytes, list[str]]).decode
+_decode_notice: Final = msgspec.msgpack.Decoder(tuple[str, str, bytes, int]).decode
 
 
 class Presence:
@@ -58,6 +61,8 @@ class Presence:
         # how many were lost, and when the last of them was heard of: its users may be on their way to another
         self._deaths, self._bereft = 0, -grace
         self._comparing: Deadline | None = None
+        self._tellings = count(1)
+        self._telling: dict[tuple[str, int], set[str]] = {}
         # from a point that moves faster than people come and go: a process of the same name goes on above the last
         self.seats = Seats(wheel, clock, int((time.time() - 1.76e9) * 1e5), self._changed)
         self.standing = Standing(wheel, clock, self._ask_online, lambda resource: self.rooms.get(resource))
@@ -151,11 +156,11 @@ class Presence:
         """Tell everybody who shares a presence channel with this connection, each once; volatile."""
         if connection.identity.invisible:
             return
-        told: list[str] = []
-        data = json.encode(payload)
-        for resource in tuple(connection.presence or ()):
-            self._node.spread(resource, NOTICE, _encode((connection.id, event, data, told)))
-            told.append(resource)
+        resources = tuple(connection.presence or ())
+        serial = next(self._tellings) if len(resources) > 1 else 0
+        body = _encode((connection.id, event, json.encode(payload), serial))
+        for resource in resources:
+            self._node.spread(resource, NOTICE, body)
 
     # questions
 
@@ -209,11 +214,24 @@ class Presence:
         room = self.rooms.get(publication.channel.resource)
         if room is None or publication.delivery is not DeliveryClass.INTERNAL:
             return
-        sender, event, data, told = _decode_notice(publication.data)
+        sender, event, data, serial = _decode_notice(publication.data)
+        told = self._told_of((sender, serial)) if serial else set()
         notice = Notice(event, data, DeliveryClass.VOLATILE)
         for watcher in room.watchers:
-            if watcher.id != sender and (watcher.presence or {}).keys().isdisjoint(told):
+            if watcher.id != sender and watcher.id not in told:
                 notice.send(watcher)
+                if serial:
+                    told.add(watcher.id)
+
+    def _told_of(self, telling: tuple[str, int]) -> set[str]:
+        """The ids of those who have been told already by another channel."""
+        told = self._telling.get(telling)
+        if told is None:
+            if len(self._telling) >= MAX_TELLING:
+                del self._telling[next(iter(self._telling))]
+            told = self._telling[telling] = set()
+            self._wheel.after(1.0, partial(self._telling.pop, telling, None))
+        return told
 
     def _gone(self, process: str, silent: float) -> None:
         self._processes.discard(process)

@@ -108,7 +108,9 @@ class Rooms:
         if attendance is None or connection.presence is None:
             self._perhaps_drop(resource, room)
             return None
-        connection.presence[resource] = attendance._replace(since=next(self._serials))
+        if connection not in room.watchers:
+            # who asks again knows still of whom it was told before
+            connection.presence[resource] = attendance._replace(since=next(self._serials))
         room.watchers[connection] = None
         return room.roster
 
@@ -157,7 +159,9 @@ class Rooms:
         for card in change.left:
             if not crowded:
                 self._notice(resource, room, "member_left", card)
-            self._standing.went(resource, card, next(self._serials), seen)
+                self._standing.went(resource, card, next(self._serials), seen)
+            else:
+                self._standing.slipped(resource, card[0])
 
     def _count(self, resource: str, room: Room) -> None:
         """Tell how many there are, where there are too many to tell who comes and goes."""

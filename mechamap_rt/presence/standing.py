@@ -6,7 +6,7 @@ user is connected nowhere any more. A user who has left the channel and is onlin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
@@ -127,6 +127,13 @@ class Standing:
         known.seen = max(seen, known.seen) if seen else known.seen
         self._perhaps_away(card[0], known)
 
+    def slipped(self, resource: str, user_id: int) -> None:
+        """A user has left a channel in which nobody is told who comes and goes."""
+        known = self._known.get(user_id)
+        if known is not None and user_id not in self._away:
+            known.rooms.pop(resource, None)
+            self._perhaps_away(user_id, known)
+
     def forget_room(self, resource: str, roster: Roster) -> None:
         """Nobody here takes part in it any more."""
         for user_id in roster:
@@ -190,6 +197,9 @@ class Standing:
                     continue
                 if user_id in online or whole is None:
                     known.missed = 0.0
+                    if next(self._audience(known), None) is None:
+                        # nobody who knows of them is there any more
+                        del self._away[user_id], self._known[user_id]
                     continue
                 known.missed = known.missed or now
                 if whole or now - known.missed >= PATIENCE:
@@ -198,16 +208,20 @@ class Standing:
     def _gone(self, user_id: int, known: _Known) -> None:
         """A user is online nowhere any more: whoever knows of them is told."""
         del self._away[user_id], self._known[user_id]
-        told: dict[Connection, None] = {}
-        for place, moment in known.rooms.items():
-            room = self._room(place)
-            for watcher in () if room is None else room.watchers:
-                if watcher.presence is not None and watcher.presence[place].since <= moment:
-                    told[watcher] = None
-        others = [watcher for watcher in told if watcher.identity.user_id != user_id]
+        others = list(dict.fromkeys(self._audience(known)))
         if others:
             self.offline += 1
             self._tell(others, known, "user_offline", "offline")
+
+    def _audience(self, known: _Known) -> Iterator[Connection]:
+        """Those who know that the user is, or was, online; some more than once."""
+        for place, moment in known.rooms.items():
+            room = self._room(place)
+            for watcher in () if room is None else room.watchers:
+                attendance = (watcher.presence or {}).get(place)
+                knows = attendance is not None and attendance.since <= moment
+                if knows and watcher.identity.user_id != known.card[0]:
+                    yield watcher
 
     def _tell(self, watchers: list[Connection], known: _Known, event: str, status: str) -> None:
         user_id, name, avatar = known.card

@@ -75,6 +75,16 @@ class IntervalTests(Case):
         self.cluster.wait(2 * LATE)
         self.assertEqual(self.told(), ["user_stopped_typing"])
 
+    def test_the_end_names_the_channel_as_the_start_did(self) -> None:
+        one, other, _ = self.mine
+        self.start(one, "presence-" + THREAD)
+        self.start(other, "private-" + THREAD)
+        self.stop(one)
+        self.stop(other)
+        self.cluster.move()
+        told = [each["data"]["channel"] for each in self.watchers[0].inbox.events if "typing" in each["event"]]
+        self.assertEqual(told, ["presence-" + THREAD] * 2)
+
     def test_a_start_after_a_stop_is_told_when_it_may_be(self) -> None:
         self.start(self.mine[0])
         self.stop(self.mine[0])
