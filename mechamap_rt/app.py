@@ -182,6 +182,7 @@ class Realtime:
                 features(settings),
                 settings.server.node_env,
                 lambda: self.router.draining or self.site.closing,
+                self.rights.database.status,
                 self.rights.figures,
             ).routes(),
         ]
