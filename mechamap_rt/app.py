@@ -205,13 +205,13 @@ class Realtime:
         self.meter.start()
         self._measuring.clock = self._reactor
         self._measuring.start(MEASURED_EVERY)
-        await self.monitoring.start()
         self.community.start()
         self._collector.start()
 
     def accept(self) -> None:
         """Take clients."""
         place = self._place
+        self.monitoring.start()
         if place.share is not None:
             place.share.start()
         self._listening = [

@@ -11,6 +11,9 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
 from mechamap_rt import __version__
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core.thresholds import THRESHOLDS, Thresholds
@@ -21,6 +24,8 @@ from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.routing import Route, read_json
 from mechamap_rt.http.traffic import Traffic
 from mechamap_rt.wire import json
+
+_log = Logger()
 
 #: Figures of a process that are summed over all of them.
 _SUMS: Final = (
@@ -76,9 +81,10 @@ class Monitoring:
         node.answer("thresholds", self._learn)
         node.answer("reset", lambda asked: traffic.reset())
 
-    async def start(self) -> None:
-        """Learn what an operator has changed in the others."""
-        await self._spread()
+    def start(self) -> None:
+        """Learn what an operator has changed in the other processes, which can be asked now."""
+        learning = Deferred.fromCoroutine(self._spread())
+        learning.addErrback(lambda reason: _log.failure("The thresholds of the other processes are not known", reason))
 
     def routes(self) -> list[Route]:
         if not self._enabled:
