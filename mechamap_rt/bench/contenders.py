@@ -43,10 +43,11 @@ _NO_LIMITS = dict.fromkeys(
         "CONNECTION_ATTEMPTS_PER_MINUTE",
         "CLIENT_EVENTS_PER_MINUTE",
         "CHANNEL_PUBLICATIONS_PER_MINUTE",
-        "RATE_LIMIT_MAX_REQUESTS",
     ),
     "0",
 )
+#: HTTP requests are counted, as always, and none is too many.
+_COUNTED = {"RATE_LIMIT_MAX_REQUESTS": str(10**9)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def environment(port: int, home: str) -> dict[str, str]:
         "DEMO_ENABLED": "false",
         "CONTROL_SOCKET": control_socket(home),
         **_NO_LIMITS,
+        **_COUNTED,
     }
 
 

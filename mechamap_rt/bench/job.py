@@ -9,7 +9,7 @@ import msgspec
 
 LoadName = Literal[
     "flat", "paced", "idle", "connect", "post", "spread", "notify", "reload", "memory", "arrive", "rush", "identify",
-    "decide", "batched", "come-and-go", "stay", "ask-online",
+    "decide", "batched", "come-and-go", "stay", "ask-online", "health", "visits",
 ]  # fmt: skip
 DialectName = Literal["socketio", "native", "polling", "bare"]
 #: ``inside`` is what the server is made of, without the server: authenticator and policy. ``pool`` is its connections
@@ -65,7 +65,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     :ivar connections: subscribers of a fan-out, connections of ``idle``, ``connect``, ``arrive`` and
         ``rush``.
     :ivar operations: publications of ``flat``, ``paced``, ``spread``, ``notify`` and ``batched``, requests of ``post``,
-        answers of ``identify`` and ``decide``.
+        ``health`` and ``visits``, answers of ``identify`` and ``decide``.
     :ivar warmup: operations (``idle`` and ``connect``: connections) before the measured ones.
     :ivar in_flight: publications, or connection attempts, under way at once.
     :ivar rate: publications a second (``paced``, ``notify``, ``batched``), probes a second (``reload``).

@@ -13,6 +13,7 @@ from mechamap_rt.bench import messages
 from mechamap_rt.bench.authloads import arrive, rush
 from mechamap_rt.bench.batchloads import batched
 from mechamap_rt.bench.clusterloads import memory, notify, reload, spread
+from mechamap_rt.bench.httploads import health, visits
 from mechamap_rt.bench.job import Job, LoadName, Result
 from mechamap_rt.bench.measuring import (
     Post,
@@ -151,4 +152,6 @@ LOADS: Final[dict[LoadName, Callable[[Job], Awaitable[Result]]]] = {
     "come-and-go": come_and_go,
     "stay": stay,
     "ask-online": ask_online,
+    "health": health,
+    "visits": visits,
 }

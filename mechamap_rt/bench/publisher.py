@@ -41,13 +41,19 @@ class Publisher(asyncio.Protocol):
         """
         return await self._ask(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
 
+    async def health(self) -> bytes:
+        """Ask how the server is.
+
+        :raises BenchError: if the answer is not 200 or does not come.
+        """
+        return await self._ask(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
     async def worker(self) -> str:
         """The name of the server's process that has this connection.
 
         :raises BenchError: if it does not say.
         """
-        answer = orjson.loads(await self._ask(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-        return str(answer["worker"])
+        return str(orjson.loads(await self.health())["worker"])
 
     async def _ask(self, request: bytes) -> bytes:
         if self._transport is None:

@@ -82,6 +82,34 @@ _SINGLES: Final[tuple[Scenario, ...]] = (
         targets=(Target("mechamap", None, 220.0), Target("mechamap-native", None, 220.0)),
         size=Size(connections=1, operations=3000, warmup=1000),
         quick=replace(_QUICK, connections=1),
+        note="Keys are checked and requests counted, against a limit that is never reached.",
+    ),
+    Scenario(
+        name="health",
+        title="GET /api/health over a kept connection, one after the other",
+        unit="µs CPU/request",
+        load="health",
+        contenders=(MECHAMAP, NPM),
+        targets=(Target("mechamap", None, 120.0),),
+        size=Size(connections=0, operations=5000, warmup=1000),
+        quick=replace(_QUICK, connections=0),
+    ),
+    Scenario(
+        name="visits",
+        title="GET /api/health as ab -n 1000 -c 50 asks: HTTP/1.0, a connection for each request, 50 at once",
+        unit="µs CPU/request",
+        load="visits",
+        contenders=(MECHAMAP, NPM),
+        targets=(
+            Target("mechamap", "npm", 1 / 1.5),
+            Target("mechamap", None, 0.0, figure="uneven"),
+        ),
+        size=Size(connections=0, operations=10_000, warmup=3000, in_flight=50),
+        quick=replace(_QUICK, connections=0),
+        columns=(
+            Column("rate", "per CPU s", "requests a CPU second"),
+            Column("uneven", "uneven", "answers of another length than the first, which ab takes for failures"),
+        ),
     ),
 )
 
