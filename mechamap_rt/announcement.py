@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.logger import Logger
@@ -72,6 +73,16 @@ def cautions(settings: Settings) -> list[str]:
         for rule in settings.auth.channel_rules
         if rule.pattern in known
     ]
+    if settings.demo and not _loopback(settings.server.host):
+        lines.append("the console gives keys and tokens to everybody who can reach HOST; DEMO_ENABLED=false ends that")
     if settings.development.disable_auth:
         lines.append("DISABLE_AUTH is on: who brings no token is let in")
     return lines
+
+
+def _loopback(host: str) -> bool:
+    """Can only this host reach it?"""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -34,7 +36,7 @@ from mechamap_rt.http.polling import PollingResource
 from mechamap_rt.http.presence import Attendance
 from mechamap_rt.http.protection import Protection
 from mechamap_rt.http.publishing import Publishing
-from mechamap_rt.http.replies import Reply
+from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.revoking import Revoking
 from mechamap_rt.http.routing import Route, Router
 from mechamap_rt.http.traffic import Traffic
@@ -339,6 +341,19 @@ def _gate(reactor: IReactor, settings: Settings, turn: Turn, wheel: Wheel) -> Ga
     return Gate(reactor, turn=turn, wheel=wheel, max_payload=size, address_of=address_of, deflate=deflate)
 
 
+def _by_address(host: str, domain: str) -> bool:
+    """Is the server called by an address, or a name that is its own?
+
+    A page of a stranger's name that is made to mean this host (DNS rebinding) is of one origin with it.
+    """
+    name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
+    try:
+        ip_address(name)
+    except ValueError:
+        return name in ("localhost", domain.lower() or "localhost")
+    return True
+
+
 def _address(trust: TrustProxy, peer: str, forwarded: str | None) -> str:
     """A client's address, as far as proxies are trusted to tell it."""
     return client_address(peer, forwarded, trust.hops, trust.networks)
@@ -346,6 +361,8 @@ def _address(trust: TrustProxy, peer: str, forwarded: str | None) -> str:
 
 def _console_route(settings: Settings, socketio: bool) -> Route:
     async def answer(call: Call) -> Reply:
+        if not _by_address(call.header(b"host") or "", settings.server.domain):
+            raise HTTPFault(Error.FORBIDDEN, "Open the console by this host's address, not by a name")
         return Reply.of(demo.console_config(settings, time.time(), socketio))
 
     return Route("/console/config.json", {"GET": answer})

@@ -20,7 +20,7 @@ from mechamap_rt.http.call import Call
 from mechamap_rt.http.replies import Error, HTTPFault
 from mechamap_rt.interfaces import IAuthenticator
 from mechamap_rt.system.rates import RateTable
-from mechamap_rt.wire.forwarded import client_address, strict_client_address, within
+from mechamap_rt.wire.forwarded import client_address, household, strict_client_address, within
 
 _log = Logger()
 
@@ -125,7 +125,7 @@ class Keys:
     def account(self, call: Call) -> str:
         """Who is counted for a request: a valid key, or else the address."""
         keyed = self._by_key(call)
-        return f"key {keyed.kind}" if keyed.right else "address " + self.address(call)
+        return f"key {keyed.kind}" if keyed.right else "address " + household(self.address(call))
 
     def _by_key(self, call: Call) -> Caller:
         """Who calls, by a key: found out once."""
@@ -235,7 +235,7 @@ class Keys:
         """
         if not self._failures:
             return
-        address = self.address(call)
+        address = household(self.address(call))
         count, seconds = self._rates.count("failed " + address)
         if count < self._failures or self._is_trusted(address):
             return
@@ -246,7 +246,7 @@ class Keys:
         """A key or token was wrong; the log hears of it, and not of the secret."""
         self.failed += 1
         address = self.address(call)
-        count = self._rates.take("failed " + address, FAILURE_WINDOW).number if self._failures else 0
+        count = self._rates.take("failed " + household(address), FAILURE_WINDOW).number if self._failures else 0
         if not self._lines.take("failed"):
             _log.warn(
                 "Wrong {what} from {address} for {method} {path} (request {ident}, the {count}. of this address)",
@@ -262,7 +262,7 @@ class Keys:
         """Remember where the right key came from, on all processes of the host."""
         if not self._failures:
             return
-        address, now = self.address(call), time.monotonic()
+        address, now = household(self.address(call)), time.monotonic()
         if self._trusted.get(address, 0.0) > now:
             return
         self._rates.take("trusted " + address, TRUSTED_FOR)

@@ -24,6 +24,7 @@ from mechamap_rt.errors import Disconnect, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, ISessionStore
 from mechamap_rt.presence.presence import Presence
 from mechamap_rt.wire import json
+from mechamap_rt.wire.forwarded import household
 
 _log = Logger()
 
@@ -130,11 +131,11 @@ class Lobby:
 
         :raises Rejected: so many are over a limit already that telling one more is too dear.
         """
-        for subject, reason in (("", Disconnect.GLOBAL_LIMIT), (address, Disconnect.THROTTLED)):
+        for subject, reason in (("", Disconnect.GLOBAL_LIMIT), (household(address), Disconnect.THROTTLED)):
             if self._told.get(subject, 0) >= MAX_TOLD:
                 raise Rejected(reason)
         visit = Visit(self, address)
-        self.store.enter(address).addCallback(self._entered, visit)
+        self.store.enter(household(address)).addCallback(self._entered, visit)
         return visit
 
     def _entered(self, over: Disconnect | None, visit: Visit) -> None:
@@ -144,7 +145,7 @@ class Lobby:
 
     def see_out(self, visit: Visit) -> None:
         visit.gone = True
-        self.store.leave(visit.address)
+        self.store.leave(household(visit.address))
         if visit.over is not None:
             subject = _subject(visit.over, visit)
             self._told[subject] -= 1
@@ -245,7 +246,7 @@ class Lobby:
 
 
 def _subject(over: Disconnect, visit: Visit) -> str:
-    return "" if over is Disconnect.GLOBAL_LIMIT else visit.address
+    return "" if over is Disconnect.GLOBAL_LIMIT else household(visit.address)
 
 
 def own_channel(identity: Identity) -> str:

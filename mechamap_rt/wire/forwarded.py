@@ -39,6 +39,16 @@ def strict_client_address(
     return normal(chain[at])
 
 
+def household(address: str) -> str:
+    """Whom a limit on addresses counts: an IPv4 address, or the /64 of an IPv6 one, of which one line has 2**64."""
+    if ":" not in address:
+        return address
+    try:
+        return str(IPv6Network((address, 64), strict=False))
+    except ValueError:
+        return address
+
+
 def within(text: str, networks: Sequence[Network]) -> bool:
     """Is the address in one of the networks? An empty one is a unix socket's: this host."""
     if not text:

@@ -282,3 +282,8 @@ def test_the_log_names_the_address_that_is_believed(start_server: StartServer, t
     for raw in peers:
         raw.socket.close()
     server.stop()
+
+
+def test_the_console_gives_nothing_to_a_page_of_another_name(server: Server) -> None:
+    for host, status in (("127.0.0.1:80", 200), ("localhost", 200), ("[::1]:3000", 200), ("evil.example", 403)):
+        assert server.get("/console/config.json", Host=host).status_code == status, host
