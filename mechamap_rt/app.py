@@ -149,8 +149,8 @@ class Realtime:
         settings = self._settings
         trust = settings.server.trust_proxy
         keys = self.keys = Keys(
-            api_key=settings.laravel.api_key,
-            admin_key=settings.admin.key,
+            api_keys=(settings.laravel.api_key, *settings.laravel.previous_api_keys),
+            admin_keys=(settings.admin.key, *settings.admin.previous_keys),
             authenticator=self.rights.authenticator,
             allow_from=settings.laravel.broadcast_allow_from,
             hops=trust.hops,

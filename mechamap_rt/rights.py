@@ -105,7 +105,7 @@ class Rights:
 
     def _authenticator(self) -> IAuthenticator:
         settings = self._settings
-        verifier = JWTVerifier(settings.jwt.secret, settings.jwt.algorithm)
+        verifier = JWTVerifier(settings.jwt.secret, settings.jwt.algorithm, settings.jwt.previous_secrets)
         backend: Backend
         if self._by_site and self.site is not None:
             backend = LaravelBackend(self.site, verifier)

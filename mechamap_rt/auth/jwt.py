@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import jwt
@@ -34,10 +36,11 @@ class JWTVerifier:
 
     :param secret: the shared secret.
     :param algorithm: ``HS256``, ``HS384`` or ``HS512``.
+    :param previous: secrets whose signatures are still believed.
     """
 
-    def __init__(self, secret: str, algorithm: str) -> None:
-        self._secret = secret.encode()
+    def __init__(self, secret: str, algorithm: str, previous: Sequence[str] = ()) -> None:
+        self._secrets = [text.encode() for text in (secret, *previous)]
         self._algorithms = [algorithm]
 
     def verify(self, token: str) -> Identity:
@@ -48,12 +51,22 @@ class JWTVerifier:
         if len(token) > MAX_LENGTH or not token.isascii():
             raise AuthRefused("Invalid token")
         try:
-            claims: dict[str, Any] = jwt.decode(token, self._secret, algorithms=self._algorithms, options=_OPTIONS)
-            return _identity(claims)
+            return _identity(self._claims(token))
         except jwt.ExpiredSignatureError:
             raise AuthRefused("Token expired") from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
             raise AuthRefused("Invalid token") from None
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """What is signed with any of the secrets; a signature is looked at before anything that it signs.
+
+        :raises jwt.PyJWTError: none of them fits, or what is signed is not sound.
+        """
+        for secret in self._secrets:
+            with suppress(jwt.InvalidSignatureError):
+                claims: dict[str, Any] = jwt.decode(token, secret, algorithms=self._algorithms, options=_OPTIONS)
+                return claims
+        raise jwt.InvalidSignatureError
 
 
 def require_connect(identity: Identity) -> Identity:

@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Sequence
 from enum import Flag, auto
-from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, NamedTuple
 
 from twisted.logger import Logger
 
 from mechamap_rt.auth.jwt import bare
+from mechamap_rt.auth.keyring import KeyRing
 from mechamap_rt.core.identity import ADMIN
 from mechamap_rt.core.limits import Buckets
 from mechamap_rt.errors import AuthRefused, Unavailable
@@ -67,24 +67,24 @@ class Caller(NamedTuple):
 
     :ivar kind: ``api_key``, ``admin_key``, ``jwt``, ``backend`` (by its address), or ``nobody``.
     :ivar user_id: of a token.
+    :ivar fingerprint: of a key.
     """
 
     right: Right
     kind: str
     user_id: int | None = None
+    fingerprint: str | None = None
 
 
 _NOBODY: Final = Caller(Right.NOTHING, "nobody")
 _BACKEND: Final = Caller(Right.PUBLISH, "backend")
-_BY_API_KEY: Final = Caller(Right.PUBLISH, "api_key")
-_BY_ADMIN_KEY: Final = Caller(Right.PUBLISH | Right.ADMINISTER, "admin_key")
 
 
 class Keys:
     """Tells callers apart.
 
-    :param api_key: the backend's key.
-    :param admin_key: the administrators' key.
+    :param api_keys: the backend's: the current one, and those that are still accepted.
+    :param admin_keys: the administrators', likewise.
     :param allow_from: networks from which the site's broadcaster needs no key.
     :param hops: trusted proxies, and ``networks`` their addresses.
     :param rates: counts wrong keys, over all processes of the host.
@@ -94,8 +94,8 @@ class Keys:
     def __init__(
         self,
         *,
-        api_key: str,
-        admin_key: str,
+        api_keys: Sequence[str],
+        admin_keys: Sequence[str],
         authenticator: IAuthenticator,
         allow_from: Networks,
         hops: int,
@@ -103,8 +103,8 @@ class Keys:
         rates: RateTable,
         failures: int,
     ) -> None:
-        self._api_key = api_key.encode()
-        self._admin_key = admin_key.encode()
+        self._by_api_key = _Lock(api_keys, Right.PUBLISH, "api_key")
+        self._by_admin_key = _Lock(admin_keys, Right.PUBLISH | Right.ADMINISTER, "admin_key")
         self._authenticator = authenticator
         self._allow_from = tuple(allow_from)
         self._hops = hops
@@ -131,14 +131,13 @@ class Keys:
         """Who calls, by a key: found out once."""
         found = call.caller
         if found is None:
-            found = _NOBODY
-            if _ADMIN_KEY in call.headers and _same(call.headers[_ADMIN_KEY][0], self._admin_key):
-                found = _BY_ADMIN_KEY
-            elif (_API_KEY in call.headers and _same(call.headers[_API_KEY][0], self._api_key)) or (
-                _BEARER in call.headers and _same(_secret(call.headers[_BEARER][0]), self._api_key)
-            ):
-                found = _BY_API_KEY
-            call.caller = found
+            if _ADMIN_KEY in call.headers:
+                found = self._by_admin_key.opened(call.headers[_ADMIN_KEY][0])
+            if found is None and _API_KEY in call.headers:
+                found = self._by_api_key.opened(call.headers[_API_KEY][0])
+            if found is None and _BEARER in call.headers:
+                found = self._by_api_key.opened(_secret(call.headers[_BEARER][0]))
+            found = call.caller = found or _NOBODY
         return found
 
     async def caller(self, call: Call) -> Caller:
@@ -194,7 +193,7 @@ class Keys:
         caller = await self.caller(call)
         if right in caller.right:
             return caller
-        if caller is _BY_API_KEY and _BEARER in call.headers:
+        if caller.kind == "api_key" and _BEARER in call.headers:
             # an administrator's token beside the backend's key
             token = await self._by_token(call)
             if token is not None and right in token.right:
@@ -279,6 +278,13 @@ def _secret(authorization: bytes) -> bytes:
     return authorization[7:].strip() if authorization[:7].lower() == b"bearer " else b""
 
 
-def _same(given: bytes, secret: bytes) -> bool:
-    """Compared in constant time; an unset secret is never given."""
-    return bool(secret) and compare_digest(given.strip(), secret)
+class _Lock:
+    """What the keys of one kind open; an unset one opens nothing."""
+
+    def __init__(self, keys: Sequence[str], right: Right, kind: str) -> None:
+        self._ring = KeyRing(keys)
+        self._callers = [Caller(right, kind, None, mark) for mark in self._ring.fingerprints]
+
+    def opened(self, given: bytes) -> Caller | None:
+        found = self._ring.find(given.strip())
+        return None if found is None else self._callers[found]

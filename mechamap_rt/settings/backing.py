@@ -25,6 +25,13 @@ class Laravel:
         secret=True,
         generate=True,
     )
+    previous_api_keys: tuple[str, ...] = option(
+        "LARAVEL_API_KEY_PREVIOUS",
+        kinds.secret_list,
+        (),
+        "Keys that are still accepted beside LARAVEL_API_KEY while it is replaced: comma list, or one on a line.",
+        secret=True,
+    )
     timeout: float = option(
         "LARAVEL_TIMEOUT", kinds.milliseconds(0.1, 300), 5.0, "Milliseconds after which the site counts as away."
     )
@@ -53,6 +60,13 @@ class Jwt:
         "The secret that signs tokens, shared with the site; in production at least 32 characters.",
         secret=True,
         generate=True,
+    )
+    previous_secrets: tuple[str, ...] = option(
+        "JWT_SECRET_PREVIOUS",
+        kinds.secret_list,
+        (),
+        "Secrets that are still accepted beside JWT_SECRET while it is replaced: comma list, or one on a line.",
+        secret=True,
     )
     algorithm: str = option(
         "JWT_ALGORITHM", kinds.choice("HS256", "HS384", "HS512"), "HS256", "The only signature that is accepted."

@@ -26,6 +26,9 @@ YEAR = 365 * 86400.0
 # The exponent and the length are bounded so that no text underflows to 0, which means "no limit".
 _NUMBER = re.compile(r"-?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?")
 _LONGEST_MEASURE = 64
+#: Secrets that are still accepted beside the current one: each costs every wrong one a comparison.
+MOST_SECRETS = 8
+
 _MEASURE = re.compile(r"(.*?) ?([A-Za-z]*)", re.DOTALL)
 _BOOLEANS = {
     "true": True, "1": True, "yes": True, "on": True,
@@ -195,6 +198,23 @@ def comma_list(element: Kind[T]) -> Kind[tuple[T, ...]]:
     return Kind(parse, lambda values: ",".join(map(element.format, values)))
 
 
+_BETWEEN_SECRETS = re.compile(r"[,\r\n]+")
+
+
+def secrets_in(text: str) -> list[str]:
+    """The elements of a list of secrets, as they stand there: between commas or line breaks, without blanks around."""
+    return [part for part in map(str.strip, _BETWEEN_SECRETS.split(text)) if part]
+
+
+def _parse_secrets(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(map(_parse_secret, secrets_in(text))))
+    if not found:
+        raise BadValue("must have at least one element between its commas")
+    if len(found) > MOST_SECRETS:
+        raise BadValue(f"must be {MOST_SECRETS} secrets at most")
+    return found
+
+
 def optional(kind: Kind[T], word: str = "") -> Kind[T | None]:
     """``kind`` or None; ``word`` is the text for None, "" when only leaving it unset means None."""
 
@@ -229,6 +249,9 @@ anything: Kind[str] = Kind(str, str)
 
 secret: Kind[str] = Kind(_parse_secret, str)
 """Any text on one line; blanks at its ends belong to it."""
+
+secret_list: Kind[tuple[str, ...]] = Kind(_parse_secrets, ",".join)
+"""Secrets without commas, between commas or one on a line; blanks around them are dropped, and repetitions."""
 
 boolean: Kind[bool] = Kind(_parse_boolean, lambda value: "true" if value else "false")
 """``true``, ``false``, ``1``, ``0``, ``yes``, ``no``, ``on``, ``off``, in any case."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mechamap_rt.settings import checks
+from mechamap_rt.settings import checks, kinds
 from mechamap_rt.settings.faults import BadValue, Fault, SettingsError, plain, quote
 from mechamap_rt.settings.model import CATALOGUE, SECTIONS, Entry, Settings, Source
 from mechamap_rt.settings.names import KNOWN, is_foreign, strangers
@@ -115,7 +115,9 @@ class _Reading:
         options = [entry.option for entry in CATALOGUE if entry.option.secret]
         found = [self.texts.get(option.name) for option in options]
         found += [sources.find(option.name) for option in options]
-        return [text.text for text in found if text is not None]
+        texts = [text.text for text in found if text is not None]
+        # of a list each by itself, and harmless where it is none
+        return [*texts, *(part for text in texts for part in kinds.secrets_in(text) if part != text)]
 
     def _may_show(self, text: str, culprit: str) -> bool:
         """Whether a message may repeat ``culprit``, a part of ``text``.

@@ -38,6 +38,13 @@ class Admin:
         secret=True,
         generate=True,
     )
+    previous_keys: tuple[str, ...] = option(
+        "ADMIN_KEY_PREVIOUS",
+        kinds.secret_list,
+        (),
+        "Keys that are still accepted beside ADMIN_KEY while it is replaced: comma list, or one on a line.",
+        secret=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from mechamap_rt.settings.faults import Fault
+from mechamap_rt.settings.kinds import secret_list
 from mechamap_rt.settings.option import Option
 
 ENV_FILE = "--env-file"
@@ -64,7 +65,7 @@ class Sources:
         :raises UnusableSecretError: for a secret given twice, or in a file that cannot be read.
         """
         if option.file_name is not None:
-            return self._pick_secret(option.name, option.file_name)
+            return self._pick_secret(option.name, option.file_name, option.kind is secret_list)
         found = [text for text in map(self.find, option.names) if text is not None]
         # Any name in the environment wins over any in the file; among equals, the preferred name.
         found.sort(key=lambda text: text.origin != "environment")
@@ -76,13 +77,14 @@ class Sources:
             self.warnings.append(f"{others}: not used, because {first.name} is set to something else")
         return Text(first.name, first.text.strip(), first.origin)
 
-    def _pick_secret(self, name: str, file_name: str) -> Text | None:
+    def _pick_secret(self, name: str, file_name: str, listed: bool) -> Text | None:
         direct, path = self.find(name), self.find(file_name)
         if path is None:
             return direct
         if direct is not None:
             raise UnusableSecretError(Fault(file_name, f"must not be set together with {name}"))
-        return Text(file_name, read_secret(file_name, path.text.strip()), path.origin)
+        text = read_secret(file_name, path.text.strip(), listed)
+        return Text(file_name, text, path.origin) if text else None
 
 
 class UnusableSecretError(Exception):
@@ -93,12 +95,13 @@ class UnusableSecretError(Exception):
         self.fault = fault
 
 
-def read_secret(name: str, path: str) -> str:
+def read_secret(name: str, path: str, may_be_empty: bool = False) -> str:
     """The secret in the file ``path``, without one line break at its end.
 
     Neither the content nor the path (which may be a secret put in the wrong variable) gets into a message.
 
     :param name: the environment name that holds the path.
+    :param may_be_empty: an empty file has none, for a list of which the last has been taken away.
     :raises UnusableSecretError: for a file that is missing, unreadable, empty, too long or not UTF-8.
     """
     try:
@@ -116,6 +119,8 @@ def read_secret(name: str, path: str) -> str:
         raise UnusableSecretError(Fault(name, "must be the path of a file")) from None
     secret = secret.removesuffix("\n").removesuffix("\r")
     if not secret.strip():
+        if may_be_empty:
+            return ""
         raise UnusableSecretError(Fault(name, "names a file that is empty"))
     return secret
 

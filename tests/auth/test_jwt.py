@@ -120,3 +120,38 @@ def test_with_and_without_bearer(given_: Any, expected: str | None) -> None:
 
 def test_what_is_minted_is_believed() -> None:
     assert VERIFIER.verify(mint(SECRET, "HS256", GOOD, time.time(), 60)).user_id == 5
+
+
+OLD, OLDER = "abcdefabcdefabcdefabcdefabcdefab", "fedcbafedcbafedcbafedcbafedcbafe"
+
+
+def test_previous_secrets_are_still_believed() -> None:
+    verifier = JWTVerifier(SECRET, "HS256", (OLD, OLDER))
+    for secret in (SECRET, OLD, OLDER):
+        assert verifier.verify(token(GOOD, secret)).user_id == 5
+        for wrong, reason in (
+            (token(GOOD, secret, exp=time.time() - 1), "Token expired"),
+            (token(GOOD | {"userId": "x"}, secret), "Invalid token"),
+            (token(GOOD, secret, "HS384"), "Invalid token"),
+        ):
+            with pytest.raises(AuthRefused) as caught:
+                verifier.verify(wrong)
+            assert caught.value.reason == reason
+    with pytest.raises(AuthRefused) as caught:
+        verifier.verify(token(GOOD, "none-of-them-none-of-them-none-of"))
+    assert caught.value.reason == "Invalid token"
+    assert refusal(token(GOOD, OLD)) == "Invalid token"
+
+
+def test_the_current_secret_costs_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+    decode = jwt.decode
+
+    def noting(text: str, secret: bytes, **options: Any) -> dict[str, Any]:
+        tried.append(secret)
+        claims: dict[str, Any] = decode(text, secret, **options)
+        return claims
+
+    monkeypatch.setattr(jwt, "decode", noting)
+    JWTVerifier(SECRET, "HS256", (OLD, OLDER)).verify(token(GOOD))
+    assert tried == [SECRET.encode()]

@@ -56,6 +56,8 @@ LIST = kinds.comma_list(kinds.choice("websocket", "polling"))
         (LIST, "polling, websocket,", ("polling", "websocket")),
         (LIST, "polling,POLLING", ("polling",)),
         (kinds.secret, " pa$$ ’wörd# ", " pa$$ ’wörd# "),
+        (kinds.secret_list, "a b, pa$$ ,a b,,", ("a b", "pa$$")),
+        (kinds.secret_list, "one\r\n two \n\nthree,four\n", ("one", "two", "three", "four")),
     ],
 )
 def test_reads(kind: Kind[Any], text: str, value: object) -> None:
