@@ -5,58 +5,14 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from mechamap_rt.settings import secret_checks
 from mechamap_rt.settings.backing import Database, Redis
+from mechamap_rt.settings.draft import Draft
 from mechamap_rt.settings.faults import Fault
 from mechamap_rt.settings.listeners import SystemdListener
-from mechamap_rt.settings.model import Settings
-
-_SHORTEST = {"JWT_SECRET": 32, "LARAVEL_API_KEY": 16, "ADMIN_KEY": 16}
-"""How many characters a secret must have in production."""
 
 _WORKERS = ("CLUSTER_WORKERS", "CLUSTER_WORKERS_MIN", "CLUSTER_WORKERS_MAX")
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """Settings in which faulty values are replaced by their defaults.
-
-    :ivar given: the names of the options that were set.
-    :ivar faulty: the names whose values cannot be trusted; a check that needs one of them says nothing.
-    """
-
-    settings: Settings
-    given: frozenset[str]
-    faulty: frozenset[str]
-
-    def sound(self, *names: str) -> bool:
-        """Whether all the named options could be read."""
-        return self.faulty.isdisjoint(names)
-
-    @property
-    def production(self) -> bool:
-        """Whether the mode is, beyond doubt, production."""
-        return self.sound("NODE_ENV") and self.settings.server.production
-
-
-def _secrets(draft: Draft) -> dict[str, str]:
-    settings = draft.settings
-    texts = {
-        "JWT_SECRET": settings.jwt.secret,
-        "LARAVEL_API_KEY": settings.laravel.api_key,
-        "ADMIN_KEY": settings.admin.key,
-    }
-    return {name: text for name, text in texts.items() if draft.sound(name)}
-
-
-def _production_secrets(draft: Draft) -> Iterator[Fault]:
-    if draft.production:
-        for name, text in _secrets(draft).items():
-            if not text:
-                yield Fault(name, "must be set in production")
-            elif len(text) < _SHORTEST[name]:
-                yield Fault(name, f"must have at least {_SHORTEST[name]} characters in production")
 
 
 def _production_switches(draft: Draft) -> Iterator[Fault]:
@@ -191,7 +147,7 @@ def _cors(draft: Draft) -> Iterator[Fault]:
 
 
 _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
-    _production_secrets,
+    secret_checks.production,
     _production_switches,
     _files,
     _workers,
@@ -238,7 +194,6 @@ def remarks(draft: Draft) -> Iterator[str]:
         yield "LARAVEL_BROADCAST_ALLOW_FROM lets everyone broadcast without a key"
     if draft.production and draft.sound("CORS_ORIGIN") and not settings.cors.origins:
         yield "CORS_ORIGIN is not set: pages of other origins, the site's own too, cannot connect"
-    if not settings.server.production and draft.sound("NODE_ENV"):
-        for name, text in _secrets(draft).items():
-            if text and len(text) < _SHORTEST[name]:
-                yield f"{name} is too short for production: at least {_SHORTEST[name]} characters"
+    if not draft.production and settings.cors.any_origin and settings.cors.credentials:
+        yield "CORS_ORIGIN is * together with CORS_CREDENTIALS, which production refuses"
+    yield from secret_checks.remarks(draft)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mechamap_rt.settings import checks, kinds
+from mechamap_rt.settings.draft import Draft
 from mechamap_rt.settings.faults import BadValue, Fault, SettingsError, plain, quote
 from mechamap_rt.settings.model import CATALOGUE, SECTIONS, Entry, Settings, Source
 from mechamap_rt.settings.names import KNOWN, is_foreign, strangers
@@ -45,7 +46,7 @@ def load(environ: Mapping[str, str], env_file: Path | None, made_up: Mapping[str
     sources = gather(environ, env_file)
     reading = _Reading(sources, made_up)
     settings = reading.compose()
-    draft = checks.Draft(settings, frozenset(reading.texts), frozenset(reading.faulty))
+    draft = Draft(settings, frozenset(reading.texts), frozenset(reading.faulty))
     found = [*sources.faults, *reading.faults]
     if not sources.faults:
         # Without the file, every check would complain about what is in it.

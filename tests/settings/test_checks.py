@@ -11,9 +11,9 @@ from mechamap_rt.settings import Cluster, SettingsError, load
 PRODUCTION = {
     "NODE_ENV": "production",
     "CORS_ORIGIN": "https://mechamap.com",
-    "JWT_SECRET": "j" * 32,
-    "LARAVEL_API_KEY": "l" * 16,
-    "ADMIN_KEY": "a" * 16,
+    "JWT_SECRET": "VtD4-kq0pYw9_RzLm2sHc7XbN1fEgJ6u",
+    "LARAVEL_API_KEY": "8c1f0e9a4b7d2653",
+    "ADMIN_KEY": "Zt5+Qw/x81LmRp0=",
 }
 
 
@@ -38,7 +38,7 @@ def test_production_needs_its_secrets() -> None:
 
 
 def test_a_short_secret_is_remarked_in_development() -> None:
-    assert warned(JWT_SECRET="short") == ["JWT_SECRET"]
+    assert warned(JWT_SECRET="VtD4-kq0pYw9") == ["JWT_SECRET:"]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,7 @@ def test_the_site_is_needed_to_ask_it() -> None:
 
 def test_cors() -> None:
     assert faulty(CORS_ORIGIN="*", CORS_CREDENTIALS="true") == []
+    assert warned(CORS_ORIGIN="*", CORS_CREDENTIALS="true") == ["CORS_ORIGIN"]
     assert faulty(**PRODUCTION | {"CORS_ORIGIN": "*"}) == []
     assert faulty(**PRODUCTION | {"CORS_ORIGIN": "*", "CORS_CREDENTIALS": "true"}) == ["CORS_ORIGIN"]
 
@@ -172,7 +173,7 @@ def test_cors() -> None:
         ({"REDIS_CLUSTER_NODES": "a:1", "REDIS_DB": "1"}, ["REDIS_DB"]),
         ({"REDIS_ADAPTER_ENABLED": "true", "REDIS_SENTINELS": "a:1"}, []),
         ({"REDIS_TLS_CA": "/ca.pem", "REDIS_TLS_KEY": "/key.pem"}, ["REDIS_TLS_CA", "REDIS_TLS_KEY"]),
-        ({"REDIS_HOST": "redis", "REDIS_SENTINEL_PASSWORD": "x"}, ["REDIS_SENTINEL_PASSWORD"]),
+        ({"REDIS_HOST": "redis", "REDIS_SENTINEL_PASSWORD": "VtD4-kq0pYw9"}, ["REDIS_SENTINEL_PASSWORD"]),
         ({"LARAVEL_BROADCAST_ALLOW_FROM": "0.0.0.0/0"}, ["LARAVEL_BROADCAST_ALLOW_FROM"]),
     ],
 )
