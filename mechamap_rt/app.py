@@ -25,6 +25,7 @@ from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.administration import Administration
+from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.call import Call
 from mechamap_rt.http.idempotency import Idempotency
 from mechamap_rt.http.information import Information
@@ -158,11 +159,13 @@ class Realtime:
             rates=self._place.rates,
             failures=settings.rate_limit.auth_failures,
         )
+        acts = Acts(self._place.audit, keys)
         bundle = pages("socket.io")
         served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
         self.monitoring = Monitoring(
             self.node,
             keys,
+            acts,
             time.time,
             self.measure,
             self.traffic,
@@ -173,9 +176,9 @@ class Realtime:
         routes = [
             *Publishing(self.node, keys, time.time, Idempotency(self._reactor, self._place.ledger)).routes(),
             *Attendance(self.community.presence, keys, time.time).routes(),
-            *Administration(self.census, keys, time.time).routes(),
+            *Administration(self.census, keys, acts, time.time).routes(),
             *self.monitoring.routes(),
-            *Revoking(self.community.revocation, self.rights.authenticator, keys, time.time).routes(),
+            *Revoking(self.community.revocation, self.rights.authenticator, keys, acts, time.time).routes(),
             *Information(
                 self.node,
                 self.census,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mechamap_rt.core.ledger import Claim
     from mechamap_rt.core.publication import Publication
     from mechamap_rt.errors import Disconnect
+    from mechamap_rt.system.audit import Actor, Outcome
 
 
 class IReactor(IReactorCore, IReactorSocket, IReactorTCP, IReactorThreads, IReactorTime):
@@ -109,6 +110,29 @@ class ILedger(Interface):
 
     def release(key: str) -> None:
         """It was not done after all."""
+
+
+class IAuditLog(Interface):
+    """Takes down who has done what to the server, and what came of it."""
+
+    def note(
+        actor: Actor,
+        action: str,
+        target: Mapping[str, Any],
+        outcome: Outcome,
+        *,
+        code: str | None = None,
+        address: str | None = None,
+        request: str | None = None,
+    ) -> None:
+        """One act. It is written soon, and nobody waits for it.
+
+        :param action: such as ``connections.disconnect``.
+        :param target: what it was done to: texts and numbers by name, and no secret.
+        :param outcome: ``ok``, ``refused``, or ``failed``; ``code`` says why.
+        :param address: from where, if over the network.
+        :param request: the request's id.
+        """
 
 
 class IAuthenticator(Interface):

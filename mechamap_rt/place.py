@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from mechamap_rt.core.publication import base36
 from mechamap_rt.interfaces import IBus, ILedger, ISessionStore
 from mechamap_rt.sessions.local import LocalLedger, LocalStore
 from mechamap_rt.settings import Settings
+from mechamap_rt.system.audit import AuditLog, audit_file
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import FairShare
@@ -61,6 +64,7 @@ class Place:
     :ivar name: distinguishes it from every other process of every host; 6 characters, the first 3 are the host's.
     :ivar rates: what the processes of the host have counted lately.
     :ivar ledger: what has been done already.
+    :ivar audit: where acts of administration are noted.
     :ivar relay: the streams to the other processes of the host, if there can be any.
     :ivar sockets: listening sockets, bound.
     :ivar share: keeps the processes of the host from accepting more than their share.
@@ -71,6 +75,7 @@ class Place:
     store: ISessionStore
     ledger: ILedger
     rates: RateTable
+    audit: AuditLog
     relay: RelayBus | None = None
     sockets: list[Bound] = field(default_factory=list)
     share: FairShare | None = None
@@ -118,4 +123,10 @@ def alone(reactor: Any, settings: Settings) -> Place:
     bus = joined(reactor, settings, MemoryBus(), name)
     store = LocalStore(Tally(quota(settings), reactor.seconds))
     ledger = remembered(settings, LocalLedger(Ledger(reactor.seconds)), bus)
-    return Place(name, bus, stored(reactor, settings, store, bus, name), ledger, RateTable.create())
+    audit = audit_log(reactor, settings, name)
+    return Place(name, bus, stored(reactor, settings, store, bus, name), ledger, RateTable.create(), audit)
+
+
+def audit_log(reactor: Any, settings: Settings, name: str) -> AuditLog:
+    """The audit log, as the process ``name`` writes it; it is to be started."""
+    return AuditLog(reactor, audit_file(settings, os.environ), name, time.time)

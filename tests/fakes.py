@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.outbox import SocketOutbox, Turn
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.interfaces import IAuditLog
+from mechamap_rt.system.audit import Actor
 from mechamap_rt.wire.socketio import EventEncoder
 
 
@@ -81,3 +84,14 @@ def make_connection(
     identity = Identity(user_id, f"User {user_id}", role, permissions=("receive_notifications",))
     connection = Connection(ident, identity, encoder or EventEncoder(), outbox, "127.0.0.1", 0.0, ended.append)
     return connection, wire, ended
+
+
+@implementer(IAuditLog)
+class AuditMemory:
+    """An audit log that keeps its acts."""
+
+    def __init__(self) -> None:
+        self.acts: list[dict[str, Any]] = []
+
+    def note(self, actor: Actor, action: str, target: Any, outcome: str, **more: str | None) -> None:
+        self.acts.append({"actor": actor, "action": action, "target": dict(target), "outcome": outcome, **more})

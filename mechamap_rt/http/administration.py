@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mechamap_rt.bus.census import MAX_LISTED, Census
+from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.bodies import Fields
 from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
@@ -22,9 +23,10 @@ class Administration:
     :param clock: seconds since the epoch.
     """
 
-    def __init__(self, census: Census, keys: Keys, clock: Callable[[], float]) -> None:
+    def __init__(self, census: Census, keys: Keys, acts: Acts, clock: Callable[[], float]) -> None:
         self._census = census
         self._keys = keys
+        self._acts = acts
         self._clock = clock
 
     def routes(self) -> list[Route]:
@@ -56,14 +58,15 @@ class Administration:
 
     async def disconnect(self, call: Call) -> Reply:
         """``{reason?}``: the user's connections end, everywhere, and the clients stay away."""
-        await self._keys.require(call, Right.ADMINISTER)
-        user_id = ident(call)
-        body = read_json(call)
-        fields = Fields(body if body.strip() else b"{}")
-        reason = fields.text("reason", MAX_REASON, required=False) or ""
-        fields.check()
-        ended = await self._census.disconnect(user_id, reason)
-        return self._answer({"message": "Disconnected", "userId": user_id, "disconnected": ended})
+        with self._acts.act(call, "connections.disconnect") as act:
+            act.caller = await self._keys.require(call, Right.ADMINISTER)
+            user_id = act.target["user_id"] = ident(call)
+            body = read_json(call)
+            fields = Fields(body if body.strip() else b"{}")
+            reason = act.target["reason"] = fields.text("reason", MAX_REASON, required=False) or ""
+            fields.check()
+            ended = await self._census.disconnect(user_id, reason)
+            return self._answer({"message": "Disconnected", "userId": user_id, "disconnected": ended})
 
     def _answer(self, members: dict[str, Any]) -> Reply:
         return Reply.of({"success": True} | members | {"timestamp": json.timestamp(self._clock())})

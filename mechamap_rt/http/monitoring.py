@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from mechamap_rt import __version__
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core.thresholds import THRESHOLDS, Thresholds
+from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.bodies import Fields
 from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
@@ -62,6 +63,7 @@ class Monitoring:
         self,
         node: Node,
         keys: Keys,
+        acts: Acts,
         clock: Callable[[], float],
         figures: Callable[[], dict[str, Any]],
         traffic: Traffic,
@@ -72,6 +74,7 @@ class Monitoring:
     ) -> None:
         self._node = node
         self._keys = keys
+        self._acts = acts
         self._clock = clock
         self._about = about
         self._enabled = enabled
@@ -176,9 +179,10 @@ class Monitoring:
 
     async def reset(self, call: Call) -> Reply:
         """Count HTTP requests and their times anew, in every process."""
-        await self._keys.require(call, Right.ADMINISTER)
-        await self._node.ask("reset", None)
-        return self._answer({"message": "Counted anew from now on"})
+        with self._acts.act(call, "monitoring.reset") as act:
+            act.caller = await self._keys.require(call, Right.ADMINISTER)
+            await self._node.ask("reset", None)
+            return self._answer({"message": "Counted anew from now on"})
 
     async def show_thresholds(self, call: Call) -> Reply:
         await self._keys.require(call, Right.ADMINISTER)
@@ -186,28 +190,13 @@ class Monitoring:
 
     async def change_thresholds(self, call: Call) -> Reply:
         """``{name: number, …}``: these are changed in every process, and in those that come after them."""
-        await self._keys.require(call, Right.ADMINISTER)
-        fields = Fields(read_json(call))
-        changed = {}
-        for name in fields.names():
-            threshold = THRESHOLDS.get(name)
-            value = fields.value(name)
-            if threshold is None:
-                fields.fault(name, "unknown; there are " + ", ".join(THRESHOLDS))
-            elif (
-                not isinstance(value, int | float)
-                or isinstance(value, bool)
-                or not (threshold.least <= value <= threshold.most)
-            ):
-                fields.fault(name, f"a number from {threshold.least:g} to {threshold.most:g}: {threshold.doc}")
-            else:
-                changed[name] = value
-        fields.check()
-        if not changed:
-            raise HTTPFault(Error.VALIDATION, "The request is not valid", [("body", "at least one threshold")])
-        self.thresholds.learn(self._clock(), changed)
-        await self._spread()
-        return self._answer(self._described())
+        with self._acts.act(call, "monitoring.thresholds") as act:
+            act.caller = await self._keys.require(call, Right.ADMINISTER)
+            changed = _thresholds_in(call)
+            act.target |= changed
+            self.thresholds.learn(self._clock(), changed)
+            await self._spread()
+            return self._answer(self._described())
 
     async def _spread(self) -> None:
         """Tell every process what holds here, and learn what holds there."""
@@ -304,3 +293,29 @@ def _worker(row: Mapping[str, Any]) -> dict[str, Any]:
         "descriptors": row["descriptors"],
         "database": row["database"],
     }
+
+
+def _thresholds_in(call: Call) -> dict[str, float]:
+    """The thresholds that the body changes.
+
+    :raises HTTPFault: it is not valid, or changes none.
+    """
+    fields = Fields(read_json(call))
+    changed = {}
+    for name in fields.names():
+        threshold = THRESHOLDS.get(name)
+        value = fields.value(name)
+        if threshold is None:
+            fields.fault(name, "unknown; there are " + ", ".join(THRESHOLDS))
+        elif (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not (threshold.least <= value <= threshold.most)
+        ):
+            fields.fault(name, f"a number from {threshold.least:g} to {threshold.most:g}: {threshold.doc}")
+        else:
+            changed[name] = value
+    fields.check()
+    if not changed:
+        raise HTTPFault(Error.VALIDATION, "The request is not valid", [("body", "at least one threshold")])
+    return changed

@@ -9,6 +9,7 @@ from mechamap_rt.access.revocation import Revocation
 from mechamap_rt.auth.jwt import CONNECT, bare
 from mechamap_rt.core.identity import Identity
 from mechamap_rt.errors import AuthRefused, Unavailable
+from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.bodies import Fields
 from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
@@ -22,11 +23,17 @@ class Revoking:
     """Takes rights away, in the whole cluster."""
 
     def __init__(
-        self, revocation: Revocation, authenticator: IAuthenticator, keys: Keys, clock: Callable[[], float]
+        self,
+        revocation: Revocation,
+        authenticator: IAuthenticator,
+        keys: Keys,
+        acts: Acts,
+        clock: Callable[[], float],
     ) -> None:
         self._revocation = revocation
         self._authenticator = authenticator
         self._keys = keys
+        self._acts = acts
         self._clock = clock
 
     def routes(self) -> list[Route]:
@@ -38,28 +45,32 @@ class Revoking:
 
     async def revoke_token(self, call: Call) -> Reply:
         """``{user_id}`` or ``{token_id}``: the connections end, and what was remembered is forgotten."""
-        await self._keys.require(call, Right.PUBLISH)
-        fields = Fields(read_json(call))
-        by_user, by_token = fields.has("user_id"), fields.has("token_id")
-        if by_user == by_token:
-            fields.fault("user_id", "one of user_id and token_id is required")
-        name = "token_id" if by_token else "user_id"
-        ident = fields.ident(name)
-        fields.check()
-        revoke = self._revocation.token if by_token else self._revocation.user
-        return self._revoked({name: ident, "disconnected": await revoke(ident)})
+        with self._acts.act(call, "rights.revoke") as act:
+            act.caller = await self._keys.require(call, Right.PUBLISH)
+            fields = Fields(read_json(call))
+            by_user, by_token = fields.has("user_id"), fields.has("token_id")
+            if by_user == by_token:
+                fields.fault("user_id", "one of user_id and token_id is required")
+            name = "token_id" if by_token else "user_id"
+            ident = fields.ident(name)
+            fields.check()
+            act.target[name] = ident
+            revoke = self._revocation.token if by_token else self._revocation.user
+            return self._revoked({name: ident, "disconnected": await revoke(ident)})
 
     async def revoke_channel(self, call: Call) -> Reply:
         """``{channel, user_id?}``: the subscriptions end, of that user or of everybody."""
-        await self._keys.require(call, Right.PUBLISH)
-        fields = Fields(read_json(call))
-        channel = fields.channel("channel")
-        user_id = fields.ident("user_id") if fields.has("user_id") else None
-        fields.check()
-        if channel is None:
-            raise HTTPFault(Error.VALIDATION, "The request is not valid", [("channel", "required")])
-        ended = await self._revocation.channel(channel.resource, user_id)
-        return self._revoked({"channel": channel.name, "user_id": user_id, "unsubscribed": ended})
+        with self._acts.act(call, "subscriptions.revoke") as act:
+            act.caller = await self._keys.require(call, Right.PUBLISH)
+            fields = Fields(read_json(call))
+            channel = fields.channel("channel")
+            user_id = fields.ident("user_id") if fields.has("user_id") else None
+            fields.check()
+            if channel is None:
+                raise HTTPFault(Error.VALIDATION, "The request is not valid", [("channel", "required")])
+            act.target |= {"channel": channel.name, "user_id": user_id}
+            ended = await self._revocation.channel(channel.resource, user_id)
+            return self._revoked({"channel": channel.name, "user_id": user_id, "unsubscribed": ended})
 
     async def test(self, call: Call) -> Reply:
         """What a Bearer token is worth: no key is needed to ask, and nothing is told that its owner does not know."""

@@ -20,12 +20,15 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from mechamap_rt.interfaces import IAuditLog
+from mechamap_rt.process.acts import ACTS, noted, operator_of
 from mechamap_rt.process.journal import Journal
 from mechamap_rt.process.operations import OperationFault, integer
 from mechamap_rt.settings import Settings
 from mechamap_rt.settings.control_socket import server_path
 from mechamap_rt.settings.listeners import UnixListener
 from mechamap_rt.system import listening
+from mechamap_rt.system.audit import Actor
 from mechamap_rt.wire import json
 
 _log = Logger()
@@ -39,9 +42,6 @@ PATIENCE: Final = 10.0
 MAX_OPERATORS: Final = 64
 
 Say = Callable[[dict[str, Any]], object]
-#: Commands that change something: the log says who ended a worker.
-_ACTS: Final = frozenset(("disconnect", "drain", "publish", "reload", "restart", "scale"))
-
 #: Does what is asked, telling its progress.
 Command = Callable[[Mapping[str, Any], Say], Awaitable[dict[str, Any]]]
 
@@ -50,13 +50,20 @@ class Control(Factory):
     """Listens for operators.
 
     :param run: runs one command; raises :class:`~mechamap_rt.process.operations.OperationFault`.
+    :param audit: is told of every command that changes something.
     """
 
     noisy = False
 
-    def __init__(self, reactor: Any, run: Callable[[str, Mapping[str, Any], Say], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        run: Callable[[str, Mapping[str, Any], Say], Awaitable[dict[str, Any]]],
+        audit: IAuditLog,
+    ) -> None:
         self.reactor: Any = reactor
         self._run = run
+        self._audit = audit
         self.journal = Journal()
         self.operators: dict[_Operator, None] = {}
         self._bound: listening.Bound | None = None
@@ -90,10 +97,18 @@ class Control(Factory):
     def buildProtocol(self, addr: object) -> _Operator | None:
         return _Operator(self) if len(self.operators) < MAX_OPERATORS else None
 
-    async def run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
-        if command in _ACTS:
+    async def run(self, command: str, asked: Mapping[str, Any], say: Say, operator: Actor) -> dict[str, Any]:
+        """Do what ``operator`` asks.
+
+        :raises OperationFault: it cannot be done.
+        """
+        action = ACTS.get(command)
+        if action is not None:
+            # the log says who ended a worker, too
             told = {name: value for name, value in asked.items() if name != "data" and value is not None}
             _log.info("An operator asks for {command} {told}", command=command, told=told)
+            with noted(self._audit, operator, action, told):
+                return await self._run(command, asked, say)
         if command == "logs":
             return await self._logs(asked, say)
         return await self._run(command, asked, say)
@@ -121,12 +136,15 @@ class _Operator(LineOnlyReceiver):
     MAX_LENGTH = MAX_REQUEST
     _running: Deferred[None] | None = None
     _late: IDelayedCall | None = None
+    _actor = Actor("operator")
 
     def __init__(self, control: Control) -> None:
         self._control = control
 
     def connectionMade(self) -> None:
         self._control.operators[self] = None
+        transport: Any = self.transport
+        self._actor = operator_of(transport.getHandle())
         self._late = self._control.reactor.callLater(PATIENCE, self.end)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -157,7 +175,8 @@ class _Operator(LineOnlyReceiver):
     async def _answer(self, line: bytes) -> None:
         try:
             command, asked = _request(line)
-            answer: dict[str, Any] = {"ok": True, "result": await self._control.run(command, asked, self._say)}
+            result = await self._control.run(command, asked, self._say, self._actor)
+            answer: dict[str, Any] = {"ok": True, "result": result}
         except OperationFault as fault:
             answer = {"ok": False, "error": fault.members()}
         except CancelledError:

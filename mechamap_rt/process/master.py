@@ -19,7 +19,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from mechamap_rt.announcement import announce, announce_failure
-from mechamap_rt.place import host_name
+from mechamap_rt.place import audit_log, host_name
 from mechamap_rt.process.control import Control, tcp_port
 from mechamap_rt.process.crew import Crew
 from mechamap_rt.process.steering import Steering
@@ -62,8 +62,9 @@ class Master(Service):
         self._notifier = Notifier(os.environ)
         self._collector = Collector(reactor, settings.cluster.gc_interval)
         self._crew = Crew(reactor, host_name(settings), settings)
-        self._steering = Steering(reactor, self._crew, settings, env_file, self._notifier)
-        self._control = Control(reactor, self._steering.run)
+        self._audit = audit_log(reactor, settings, "master")
+        self._steering = Steering(reactor, self._crew, settings, env_file, self._notifier, self._audit)
+        self._control = Control(reactor, self._steering.run, self._audit)
         self._looking = LoopingCall(self._steering.look)
 
     def privilegedStartService(self) -> None:
@@ -84,6 +85,7 @@ class Master(Service):
     async def _start(self) -> None:
         if self._unbound is not None:
             raise self._unbound
+        self._audit.start(self._settings.server.production)
         self._control.listen(self._settings, tcp_port(self._sockets))
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self._steering.hang_up))
         self._crew.sockets = self._sockets
@@ -122,4 +124,5 @@ class Master(Service):
             bound.socket.close()
             bound.unlink()
         await self._control.stop()
+        await self._audit.stop()
         globalLogPublisher.removeObserver(self._control.journal)

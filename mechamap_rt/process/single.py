@@ -17,6 +17,7 @@ from mechamap_rt.announcement import announce, announce_failure
 from mechamap_rt.app import Realtime
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, alone
+from mechamap_rt.process.acts import BY_SIGNAL, RELOAD
 from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.figures import shown
 from mechamap_rt.process.operations import OperationFault, Operations
@@ -32,6 +33,7 @@ _log = Logger()
 
 #: Commands that only a master can do.
 _OF_A_MASTER: Final = frozenset(("workers", "reload", "scale", "restart", "drain"))
+SINGLE_PROCESS: Final = "SINGLE_PROCESS"
 
 
 class Single(Service):
@@ -57,7 +59,8 @@ class Single(Service):
         self._unbound: ListenError | None = None
         self._place = alone(reactor, settings)
         self._realtime = Realtime(reactor, settings, self._place)
-        self._control = Control(reactor, self._run)
+        self._audit = self._place.audit
+        self._control = Control(reactor, self._run, self._audit)
         self._operations = Operations(self._realtime.node, self._realtime.census)
         self._notifier = Notifier(os.environ)
         self._started = reactor.seconds()
@@ -77,11 +80,12 @@ class Single(Service):
     async def _start(self) -> None:
         if self._unbound is not None:
             raise self._unbound
+        self._audit.start(self._settings.server.production)
         await self._realtime.start_up()
         globalLogPublisher.addObserver(self._control.journal)
         dump_on_signal()
         self._listen_to_operators()
-        signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(_hang_up))
+        signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self._hang_up))
         if not self.running:
             return
         self._realtime.accept()
@@ -111,15 +115,20 @@ class Single(Service):
         self._notifier.stopping()
         await self._realtime.shut_down()
         await self._control.stop()
+        await self._audit.stop()
         globalLogPublisher.removeObserver(self._control.journal)
 
     # operating
+
+    def _hang_up(self) -> None:
+        _log.warn("SIGHUP: a single process cannot reload itself; restart it, or set CLUSTER_ENABLED=true")
+        self._audit.note(BY_SIGNAL, RELOAD, {}, "refused", code=SINGLE_PROCESS)
 
     async def _run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         if command == "status":
             return self._status()
         if command in _OF_A_MASTER:
-            raise OperationFault("SINGLE_PROCESS", f"{command} needs a master and workers: set CLUSTER_ENABLED=true")
+            raise OperationFault(SINGLE_PROCESS, f"{command} needs a master and workers: set CLUSTER_ENABLED=true")
         return await self._operations.run(command, asked)
 
     def _status(self) -> dict[str, Any]:
@@ -151,7 +160,3 @@ class Single(Service):
             "reloads": 0,
             "restarts": 0,
         }
-
-
-def _hang_up() -> None:
-    _log.warn("SIGHUP: a single process cannot reload itself; restart it, or set CLUSTER_ENABLED=true")

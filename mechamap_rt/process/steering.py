@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mechamap_rt import __version__
+from mechamap_rt.process.acts import BY_SIGNAL, RELOAD, noted
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
@@ -21,6 +22,8 @@ from mechamap_rt.process.operations import OperationFault, integer
 from mechamap_rt.process.orders import Operate, Refused
 from mechamap_rt.process.scaling import Scaler
 from mechamap_rt.settings import Settings, SettingsError, environ_of, load
+from mechamap_rt.system.audit import AuditLog, audit_file, fault_of
+from mechamap_rt.system.auditfile import AuditFile
 from mechamap_rt.system.meter import resident
 from mechamap_rt.system.notify import Notifier
 from mechamap_rt.wire import json
@@ -42,7 +45,13 @@ class Steering:
     """
 
     def __init__(
-        self, reactor: IReactorTime, crew: Crew, settings: Settings, env_file: Path | None, notifier: Notifier
+        self,
+        reactor: IReactorTime,
+        crew: Crew,
+        settings: Settings,
+        env_file: Path | None,
+        notifier: Notifier,
+        audit: AuditLog,
     ) -> None:
         self._reactor = reactor
         self._crew = crew
@@ -50,6 +59,7 @@ class Steering:
         self._bound = settings.server
         self._env_file = env_file
         self._notifier = notifier
+        self._audit = audit
         self._scaler = self._make_scaler()
         # replacing a worker that has too much memory from its start on would only send its clients around
         self._relief = CrashLoop(reactor.seconds, shortest=30.0, longest=600.0)
@@ -164,7 +174,11 @@ class Steering:
 
     def hang_up(self) -> None:
         """SIGHUP: reload."""
-        self._background("reload", self._reload({}, lambda progress: _log.info("Reload: {text}", **progress)))
+        self._background("reload", self._reload_by_signal())
+
+    async def _reload_by_signal(self) -> None:
+        with noted(self._audit, BY_SIGNAL, RELOAD, {}):
+            await self._reload({}, lambda progress: _log.info("Reload: {text}", **progress))
 
     # telling
 
@@ -208,6 +222,7 @@ class Steering:
         began = self._reactor.seconds()
         crew = self._crew
         settings = self._settings_again()
+        audit = self._audit_again(settings)
         bound, now = self._bound, settings.server
         if (bound.host, bound.port, bound.listen) != (now.host, now.port, now.listen):
             _log.warn("HOST, PORT and LISTEN take effect with the next restart of the server")
@@ -221,6 +236,8 @@ class Steering:
             done = await crew.renew(settings, wanted, seconds, lambda text: say({"text": text}))
         finally:
             self._notifier.ready()
+        if settings.audit != self._settings.audit:
+            self._audit.move(audit)
         self._settings = settings
         self._scaler = self._make_scaler()
         self._reloads += 1
@@ -239,6 +256,20 @@ class Steering:
         except SettingsError as error:
             raise OperationFault("BAD_SETTINGS", "; ".join(str(fault) for fault in error.faults)) from None
         return settings
+
+    def _audit_again(self, settings: Settings) -> AuditFile | None:
+        """The file of the audit log as it is now.
+
+        :raises OperationFault: there is to be one in production, and it cannot be opened.
+        """
+        file = audit_file(settings, os.environ)
+        if file is not None and settings.server.production:
+            try:
+                file.open()
+            except OSError as error:
+                raise OperationFault("BAD_SETTINGS", fault_of(file, error)) from None
+            file.close()
+        return file
 
     # the number of workers
 

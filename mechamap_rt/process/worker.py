@@ -26,7 +26,7 @@ from mechamap_rt.app import Realtime
 from mechamap_rt.bus.link import adopt
 from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.interfaces import IReactor
-from mechamap_rt.place import Place, joined, process_number, quota, remembered, stored
+from mechamap_rt.place import Place, audit_log, joined, process_number, quota, remembered, stored
 from mechamap_rt.process.logpipe import LogPipe
 from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.operations import OperationFault, Operations
@@ -67,6 +67,7 @@ class Worker:
             stored(reactor, settings, store, bus, mandate.name),
             remembered(settings, store, bus),
             RateTable.attach(mandate.rates, mandate.slot),
+            audit_log(reactor, settings, mandate.name),
             self._relay,
             sockets,
             FairShare(reactor, self._board, self._slot),
@@ -83,6 +84,7 @@ class Worker:
         reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
 
     async def start(self) -> None:
+        self._place.audit.start(self._settings.server.production)
         await self.realtime.start_up()
         self._beating.clock = self._reactor
         await self._master.callRemote(Hello, version=__version__)
@@ -132,7 +134,11 @@ class Worker:
         self.ending = True
         if self._beating.running:
             self._beating.stop()
-        return Deferred.fromCoroutine(self.realtime.shut_down())
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        await self.realtime.shut_down()
+        await self._place.audit.stop()
 
 
 class Master(Stream):

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from mechamap_rt.settings.backing import Auth, Database, Jwt, Laravel, Redis
 from mechamap_rt.settings.option import Option, options_of
-from mechamap_rt.settings.running import Admin, Control, Development, Log, Manhole, Monitoring, Node
+from mechamap_rt.settings.running import Admin, Audit, Control, Development, Log, Manhole, Monitoring, Node
 from mechamap_rt.settings.serving import Cluster, Cors, Http, Limits, RateLimit, Server, Tls, Ws
 
 Source = Literal["default", "environment", "file", "generated"]
@@ -44,6 +44,7 @@ class Settings:
     control: Control = field(default_factory=Control)
     http: Http = field(default_factory=Http)
     log: Log = field(default_factory=Log)
+    audit: Audit = field(default_factory=Audit)
     monitoring: Monitoring = field(default_factory=Monitoring)
     manhole: Manhole = field(default_factory=Manhole)
     development: Development = field(default_factory=Development)

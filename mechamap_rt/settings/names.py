@@ -16,7 +16,7 @@ KNOWN: frozenset[str] = frozenset(
 
 FAMILIES = (
     "WS_", "DB_", "REDIS_", "JWT_", "CORS_", "LOG_", "RATE_LIMIT_", "CLUSTER_", "SSL_", "LARAVEL_", "MAX_",
-    "CONNECTION_", "HEALTH_CHECK_", "MANHOLE_", "OUTBOX_", "ADMIN_", "AUTH_", "MOCK_", "METRICS_", "CHANNEL_",
+    "CONNECTION_", "HEALTH_CHECK_", "MANHOLE_", "OUTBOX_", "ADMIN_", "AUTH_", "AUDIT_", "MOCK_", "METRICS_", "CHANNEL_",
     "CLIENT_EVENTS_", "TYPING_", "TRUST_", "DEMO_", "HEARTBEAT_", "PROMETHEUS_", "HELMET_", "COMPRESSION_",
 )  # fmt: skip
 """Beginnings that are this server's: an unknown name with one of them is worth a warning."""

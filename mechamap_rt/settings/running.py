@@ -78,6 +78,33 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    """Who has administered the server; where it is written when the file is unset: :mod:`mechamap_rt.system.audit`."""
+
+    file: str = option(
+        "AUDIT_LOG_FILE",
+        kinds.text,
+        "",
+        "The file of administrative acts, or off for none; unset: audit.log in LOGS_DIRECTORY, else in the working "
+        "directory.",
+    )
+    max_size: int = option(
+        "AUDIT_LOG_MAX_SIZE",
+        kinds.size(KIB, 1024 * GIB, zero=True),
+        10 * 1024 * KIB,
+        "The size at which the file of administrative acts is rotated; 0 for never.",
+    )
+    max_files: int = option(
+        "AUDIT_LOG_MAX_FILES", kinds.integer(0, 10_000), 10, "How many rotated ones are kept; 0 for all of them."
+    )
+
+    @property
+    def off(self) -> bool:
+        """Whether acts are not written down."""
+        return self.file.lower() == "off"
+
+
+@dataclass(frozen=True, slots=True)
 class Monitoring:
     """Metrics and health."""
 

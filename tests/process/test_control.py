@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from mechamap_rt.process import journal
 from mechamap_rt.process.control import MAX_REQUEST, Control, Say
 from mechamap_rt.process.operations import OperationFault
 from mechamap_rt.settings import load
+from mechamap_rt.system.audit import Actor
+from tests.fakes import AuditMemory
 
 reactor: Any = installed
 
@@ -27,13 +30,18 @@ reactor: Any = installed
 class ControlTests(TestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp()).absolute()
-        self.control = Control(reactor, self.run_command)
+        self.audit = AuditMemory()
+        self.control = Control(reactor, self.run_command, self.audit)
         self.control.listen(load({"CONTROL_SOCKET": str(self.path)}, None).settings, 0)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.control.stop()))
         self.cancelled = 0
 
     async def run_command(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
-        if command == "wrong":
+        if command == "restart":
+            raise OperationFault("FAILED", "The new worker does not come up")
+        if command == "scale":
+            await Deferred()
+        if command == "wrong" or asked.get("worker") == 99:
             raise OperationFault("INVALID", "A number is required", "worker")
         if command == "broken":
             raise ValueError("secret words")
@@ -79,6 +87,31 @@ class ControlTests(TestCase):
             answers = await self.ask(sent)
             assert answers[0]["error"]["code"] == "BAD_REQUEST", sent
         assert (await self.ask(b"x" * (MAX_REQUEST + 1)))[0]["error"]["code"] == "TOO_LARGE"
+
+    async def test_what_changes_something_is_noted_with_who_asks(self) -> None:
+        me = Actor("operator", None, os.getuid(), os.getpid())
+        await self.ask(b'{"command":"status"}\n')
+        await self.ask(b'{"command":"logs","arguments":{"lines":0}}\n')
+        assert self.audit.acts == []
+        told = {"channel": "public.a", "event": "note"}
+        asked = {"command": "publish", "arguments": told | {"data": {"text": "private"}}}
+        await self.ask(json.dumps(asked).encode() + b"\n")
+        await self.ask(b'{"command":"drain","arguments":{"worker":99}}\n')
+        await self.ask(b'{"command":"restart","arguments":{"worker":1}}\n')
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.path))
+            client.sendall(b'{"command":"scale","arguments":{"to":"+1"}}\n')
+            await deferLater(reactor, 0.2)
+        while len(self.audit.acts) < 4:
+            await deferLater(reactor, 0.02)
+        found = [(act["action"], act["target"], act["outcome"], act.get("code")) for act in self.audit.acts]
+        assert found == [
+            ("channels.publish", told, "ok", None),
+            ("workers.drain", {"worker": 99}, "refused", "INVALID"),
+            ("workers.restart", {"worker": 1}, "failed", "FAILED"),
+            ("workers.scale", {"to": "+1"}, "failed", "CANCELLED"),
+        ]
+        assert {act["actor"] for act in self.audit.acts} == {me}
 
     async def test_the_log_is_told_and_followed_until_the_operator_leaves(self) -> None:
         globalLogPublisher.addObserver(self.control.journal)
