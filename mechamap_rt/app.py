@@ -47,7 +47,7 @@ from mechamap_rt.place import HOST_LENGTH, Place, process_name
 from mechamap_rt.rights import Rights
 from mechamap_rt.settings import Settings
 from mechamap_rt.settings.addresses import TrustProxy
-from mechamap_rt.system import listening
+from mechamap_rt.system import descriptors, listening
 from mechamap_rt.system.collector import Collector
 from mechamap_rt.system.meter import Meter, Sample
 from mechamap_rt.transport.drain import Drain
@@ -56,6 +56,7 @@ from mechamap_rt.transport.gate import Gate
 from mechamap_rt.transport.handover import Handover
 from mechamap_rt.transport.handshake import Origins
 from mechamap_rt.transport.native import NativeDoor
+from mechamap_rt.transport.pending import Pending, own_address
 from mechamap_rt.transport.port import Port
 from mechamap_rt.wire.forwarded import client_address
 
@@ -136,7 +137,13 @@ class Realtime:
             settings.http.compression_enabled,
             Protection(settings.http.helmet_enabled, settings.tls.enabled),
         )
-        port = Port(site, self.gate, self.wheel)
+        trust, limits = settings.server.trust_proxy, settings.limits
+        pending = Pending(
+            limits.max_pending_connections,
+            limits.max_pending_connections_per_ip,
+            own_address(trust.hops, trust.networks),
+        )
+        port = Port(site, self.gate, self.wheel, pending, descriptors.ceiling())
         relay, share = self._place.relay, self._place.share
         if share is not None:
             share.count_clients = lambda: len(self.engine.sessions) + len(self.gate.pipes)

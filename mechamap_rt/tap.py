@@ -15,6 +15,7 @@ from mechamap_rt import __version__
 from mechamap_rt.cli import check
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.settings import SettingsError, find_env_file, load
+from mechamap_rt.system import descriptors, logline
 
 
 class Options(usage.Options):
@@ -49,6 +50,8 @@ def makeService(options: Options) -> IService:
         sys.exit("\n".join(["The settings are not valid:", *(f"  {fault}" for fault in error.faults)]))
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
+    descriptors.raise_limit()
+    logline.install()
     from twisted.internet import reactor
 
     running = cast(IReactor, reactor)

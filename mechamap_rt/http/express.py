@@ -32,6 +32,9 @@ _HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
 _ENCODING = re.compile(rb"\r\naccept-encoding:([^\r\n]*)", re.IGNORECASE)
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?:,|$)", re.IGNORECASE)
+#: What follows the target in a request that every reader reads in the same way (RFC 9112 section 5).
+_TAIL = re.compile(rb"HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+_LINE = re.compile(rb"GET [!-~]+ ")
 _JSONP = re.compile(rb"[?&]j=")
 #: What makes a request one for the full parser.
 _UNUSUAL = re.compile(
@@ -80,7 +83,7 @@ class Express:
             return None
         line_end = data.find(b" HTTP/1.1\r\n")
         line, tail = data[: line_end + 1], data[line_end + 1 :]
-        if b"\n" in line:
+        if _LINE.fullmatch(line) is None:
             return None
         sid = _SID.search(line)
         if sid is None or _JSONP.search(line) or b"transport=polling" not in line:
@@ -109,8 +112,16 @@ class Express:
 
     def _read(self, tail: bytes) -> Head | None:
         """What matters of the headers, if there is nothing unusual about them."""
+        hosts = _HOST.findall(tail)
         host = _HOST.search(tail)
-        if host is None or len(tail) > MAX_HEAD or tail.find(b"\r\n\r\n") != len(tail) - 4 or _UNUSUAL.search(tail):
+        if (
+            host is None
+            or len(hosts) != 1
+            or _TAIL.fullmatch(tail) is None
+            or len(tail) > MAX_HEAD
+            or tail.find(b"\r\n\r\n") != len(tail) - 4
+            or _UNUSUAL.search(tail)
+        ):
             return None
         origin = _ORIGIN.search(tail)
         headers = self._always

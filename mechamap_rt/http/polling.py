@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from mechamap_rt.http.replies import Reply
+from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.request import RealtimeRequest
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.enginesession import EngineSession
@@ -104,6 +105,9 @@ class PollingResource(Resource):
         session.poll(poll)
 
     def _post(self, request: RealtimeRequest, session: EngineSession) -> None:
+        if request.requestHeaders.hasHeader(b"Content-Encoding"):
+            reply = HTTPFault(Error.MEDIA_TYPE, "Content-Encoding is not understood here").reply()
+            return request.answer(replace(reply, headers=self._cors(request)))
         octets = (request.header("content-type") or "").startswith("application/octet-stream")
         body = b"" if request.content is None else request.content.read()
         if not session.payload(body, octets):

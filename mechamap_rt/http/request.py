@@ -19,9 +19,11 @@ from zope.interface import implementer
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.answering import Answers, compressed
 from mechamap_rt.http.call import Call, ident_of
+from mechamap_rt.http.deadlines import Deadlines
 from mechamap_rt.http.express import COMPRESS_FROM
 from mechamap_rt.http.protection import Protection
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
+from mechamap_rt.http.strict import StrictHead
 from mechamap_rt.system.direct import write
 from mechamap_rt.transport.enginesession import EngineSession
 from mechamap_rt.transport.handshake import Origins
@@ -190,7 +192,7 @@ class RealtimeRequest(server.Request):
 
 
 @implementer(IHalfCloseableProtocol)
-class RealtimeChannel(http.HTTPChannel):
+class RealtimeChannel(Deadlines, StrictHead, http.HTTPChannel):
     """One HTTP connection."""
 
     site: Any

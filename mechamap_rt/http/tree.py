@@ -115,6 +115,14 @@ class RealtimeSite(Site):
             channel.transport.loseConnection()
         return len(self.channels)
 
+    def shed_idle(self, count: int, spare: int = 0) -> int:
+        """Cut connections that have no request, the oldest first, but leave ``spare`` of them; how many were cut?"""
+        idle = [channel for channel in self.channels if channel.idle]
+        oldest = idle[: min(count, max(len(idle) - spare, 0))]
+        for channel in oldest:
+            channel.transport.abortConnection()
+        return len(oldest)
+
     def log(self, request: Request) -> None:
         """No access log."""
 

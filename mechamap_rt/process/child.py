@@ -25,6 +25,7 @@ from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.orders import Beat, Hello, Stream
 from mechamap_rt.system.dump import DUMP_SIGNAL
 from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.logline import TRACEBACK
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import Scoreboard, Slot
 
@@ -182,15 +183,16 @@ class Child(ProcessProtocol):
             self._words = b""
 
     def _log_line(self, line: bytes) -> None:
-        level, namespace, text = LogLevel.info, "worker", line.decode("utf-8", "backslashreplace")
+        level, namespace, text, trace = LogLevel.info, "worker", line.decode("utf-8", "backslashreplace"), ""
         if line.startswith(b"["):
             try:
-                name, namespace, text = msgspec.json.decode(line, type=tuple[str, str, str])
+                name, namespace, text, trace = msgspec.json.decode(line, type=tuple[str, str, str, str])
                 level = LogLevel.lookupByName(name)
             except (msgspec.MsgspecError, ValueError):
                 pass
         if text.strip():
-            Logger(namespace).emit(level, "[worker {worker}] {text}", worker=self.number, text=text)
+            fields = {"worker": self.number, "text": text, TRACEBACK: trace}
+            Logger(namespace).emit(level, "[worker {worker}] {text}", **fields)
 
     def processEnded(self, reason: Failure) -> None:
         if self._words:

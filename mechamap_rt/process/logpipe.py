@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from twisted.logger import LogLevel, formatEvent
+from twisted.logger import LogLevel
 
+from mechamap_rt.system.logline import texts
 from mechamap_rt.wire import json
 
 #: Bytes of log that wait for the master.
@@ -35,14 +36,11 @@ class LogPipe:
         level = event.get("log_level") or LogLevel.info
         if level <= LogLevel.info and event.get("log_namespace") in _CHATTER:
             return
-        text = formatEvent(dict(event))
-        failure = event.get("log_failure")
-        if failure is not None:
-            text = f"{text}\n{failure.getTraceback().rstrip()}"
+        text, trace = texts(dict(event))
         if self._dropped and len(self._waiting) < MAX_LOG_WAITING:
             text = f"({self._dropped} lines were dropped before this one) {text}"
             self._dropped = 0
-        self._add(json.encode([level.name, str(event.get("log_namespace", "")), text]) + b"\n")
+        self._add(json.encode([level.name, str(event.get("log_namespace", "")), text, trace]) + b"\n")
 
     def _add(self, line: bytes) -> None:
         if len(self._waiting) + len(line) > MAX_LOG_WAITING:

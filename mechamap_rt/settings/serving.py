@@ -219,6 +219,20 @@ class Limits:
     max_connections_per_ip: int = option(
         "MAX_CONNECTIONS_PER_IP", _COUNT, 100, "The most connections of one address; 0 for no limit."
     )
+    max_pending_connections: int = option(
+        "MAX_PENDING_CONNECTIONS",
+        _COUNT,
+        4096,
+        "TCP connections of a process that have not sent a whole request yet, and as many that are idle after one; "
+        "the oldest are closed; 0 for no limit.",
+    )
+    max_pending_connections_per_ip: int = option(
+        "MAX_PENDING_CONNECTIONS_PER_IP",
+        _COUNT,
+        256,
+        "TCP connections of one address to a process that have not sent a whole request yet; the oldest are closed; "
+        "not for proxies of TRUST_PROXY; 0 for no limit.",
+    )
     connection_attempts_per_minute: int = option(
         "CONNECTION_ATTEMPTS_PER_MINUTE", _COUNT, 30, "Connections a user may try to open a minute; 0 for no limit."
     )

@@ -20,6 +20,8 @@ from mechamap_rt.system.scoreboard import FairShare
 
 #: Connections that one turn of the reactor accepts: enough for the rate, too few to run away from the others.
 AT_ONCE: Final = 2
+#: The same in a process that shares its socket with nobody.
+AT_MOST: Final = 32
 
 if TYPE_CHECKING:
     _Transport = tcp.Server
@@ -63,6 +65,8 @@ class _Sharing(_Port):
     def doRead(self) -> None:
         share = self.share
         if share is None:
+            # Twisted raises it as long as there are more, until a rush has the reactor for itself
+            self.numberAccepts = min(self.numberAccepts, AT_MOST)
             super().doRead()
             return
         if share.should_yield():

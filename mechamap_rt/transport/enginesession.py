@@ -209,6 +209,8 @@ class EngineSession:
 
     def _packet(self, packet: Packet) -> None:
         kind = packet.type
+        if kind is not PacketType.MESSAGE and self._pipe is not None:
+            self._pipe.count_control()
         if kind is PacketType.MESSAGE:
             if packet.binary:
                 self._client.receive_binary(packet.data)

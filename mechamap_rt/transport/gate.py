@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.transport.pacing import Queue
 from mechamap_rt.transport.websocket import LINGER, Accept, Pipe
 from mechamap_rt.wire.websocket import WINDOW_BITS
 
@@ -47,6 +48,8 @@ class Gate(WebSocketServerFactory):
         super().__init__(reactor=reactor, server="")
         self.turn = turn
         self.wheel = wheel
+        #: WebSockets that have sent more than can be taken at once.
+        self.queue = Queue(reactor)
         self.address_of = address_of
         self.draining = False
         self.routes: dict[str, Accept] = {}

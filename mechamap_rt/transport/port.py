@@ -2,13 +2,19 @@
 
 WebSocket handshakes go to Autobahn's factory straight away, so a WebSocket costs no HTTP channel. A handshake that
 comes later, on a kept-alive connection (a proxy may do that), is passed on by :func:`hand_over`.
+
+Until the head of its first request is here, a connection is undecided. Those are bounded, and the first to go when
+descriptors run out.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Any, Final
+from typing import Protocol as Shape
 
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
@@ -17,11 +23,34 @@ from twisted.web.http import Request
 from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.transport.gate import Gate
 from mechamap_rt.transport.handover import Handover
+from mechamap_rt.transport.pending import Pending
 
 #: Bytes of a handshake's request line and headers.
 MAX_HEAD: Final = 16 * 1024
 #: Seconds in which the head of the first request must be complete.
 HEAD_TIMEOUT: Final = 15.0
+#: Connections that go at once when descriptors have run out.
+SHED: Final = 16
+#: Seconds between two looks for idle HTTP connections, when there are very many.
+SWEEP: Final = 1.0
+
+#: What no head contains: NUL, and a line end that is only half of one (RFC 9112 section 2.2).
+_BROKEN = re.compile(rb"\x00|(?<!\r)\n|\r(?!\n|\Z)")
+#: A first line that could be one, after the empty lines that are to be ignored (RFC 9112 sections 2.2 and 3).
+_FIRST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ \r]+ HTTP/1\.[01]\r")
+#: A handshake that can be read in one way.
+_HANDSHAKE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+#: What a handshake does not have: a body, or somebody who waits to be asked for it.
+_BODY = re.compile(rb"\r\n(?:content-length:(?![ \t]*0[ \t]*\r\n)|transfer-encoding:|expect:)", re.IGNORECASE)
+
+
+class Site(Shape):
+    """What the port needs of the factory of HTTP connections."""
+
+    channels: Collection[Any]
+
+    def shed_idle(self, count: int, spare: int = 0) -> int:
+        """Cut idle connections, the oldest first, but leave ``spare`` of them; how many were cut?"""
 
 
 class Port(ServerFactory[Any]):
@@ -29,19 +58,22 @@ class Port(ServerFactory[Any]):
 
     :param site: serves HTTP.
     :param gate: serves WebSockets, on its routes' paths.
+    :param pending: the connections that are undecided, and how many there may be.
+    :param ceiling: the number of a descriptor that is one too many.
     """
 
     noisy = False
 
-    def __init__(self, site: IProtocolFactory, gate: Gate, wheel: Wheel) -> None:
-        self.site = site
+    def __init__(self, site: Any, gate: Gate, wheel: Wheel, pending: Pending, ceiling: int) -> None:
+        self.site: Any = site
         self.gate = gate
         self.wheel = wheel
         #: Gives WebSockets of other processes' sessions to them.
         self.handover: Handover | None = None
         self.prefixes = tuple(b"GET " + path.encode() for path in gate.routes)
-        #: Connections that have not sent enough to tell what they are.
-        self.undecided: dict[Doorman, None] = {}
+        self.pending = pending
+        self.ceiling = ceiling
+        self._swept = 0.0
 
     def buildProtocol(self, addr: IAddress | None) -> Doorman:
         return Doorman(self, addr)
@@ -57,8 +89,21 @@ class Port(ServerFactory[Any]):
         self.gate.doStop()
 
     def abort_all(self) -> None:
-        for doorman in tuple(self.undecided):
-            doorman.cut()
+        self.pending.cut_all()
+
+    def make_room(self, newcomer: Doorman) -> None:
+        """Descriptors run out: the oldest connections that wait for nothing go, or else the newcomer."""
+        site: Site = self.site
+        if not self.pending.cut_oldest(SHED, newcomer) and not site.shed_idle(SHED):
+            newcomer.cut()
+
+    def look_after_idle(self) -> None:
+        """Idle HTTP connections are bounded as undecided ones are."""
+        site: Site = self.site
+        most = self.pending.most
+        if most and len(site.channels) > most and self.wheel.seconds() - self._swept >= SWEEP:
+            self._swept = self.wheel.seconds()
+            site.shed_idle(len(site.channels), most)
 
 
 class Doorman(Protocol):
@@ -71,22 +116,22 @@ class Doorman(Protocol):
         self._deadline: Deadline | None = None
 
     def connectionMade(self) -> None:
-        self._port.undecided[self] = None
-        self._deadline = self._port.wheel.after(HEAD_TIMEOUT, self.cut)
+        port = self._port
+        port.pending.add(self, getattr(self._address, "host", ""))
+        self._deadline = port.wheel.after(HEAD_TIMEOUT, self.cut)
+        transport: Any = self.transport
+        if transport.fileno() >= port.ceiling:
+            port.make_room(self)
 
     def dataReceived(self, data: bytes) -> None:
-        head = self._head = self._head + data if self._head else data
-        prefixes = self._port.prefixes
-        if not head.startswith(prefixes):
-            if any(prefix.startswith(head) for prefix in prefixes):
-                return
-            return self._give(self._port.site)
-        end = head.find(b"\r\n\r\n")
+        seen = len(self._head)
+        head = self._head = self._head + data if seen else data
+        end = head.find(b"\r\n\r\n", max(0, seen - 3))
         if end < 0:
-            if len(head) > MAX_HEAD:
+            if len(head) > MAX_HEAD or hopeless(head):
                 self._give(self._port.site)
             return
-        if not is_upgrade(head[: end + 2]):
+        if not (head.startswith(self._port.prefixes) and is_handshake(head[: end + 4])):
             return self._give(self._port.site)
         self._head = plain(head[:end]) + head[end:]
         handover = self._port.handover
@@ -105,13 +150,15 @@ class Doorman(Protocol):
     def _give(self, factory: Any) -> None:
         """Replace this protocol by one of ``factory``, and give that what was read."""
         self._forget()
+        if factory is self._port.site:
+            self._port.look_after_idle()
         head, self._head = self._head, b""
         protocol = factory.buildProtocol(self._address)
         connect(self.transport, protocol)
         protocol.dataReceived(head)
 
     def _forget(self) -> None:
-        self._port.undecided.pop(self, None)
+        self._port.pending.remove(self)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -124,6 +171,16 @@ _LINE_ENDS: Final = bytes.maketrans(b"\x0b\x0c\x1c\x1d\x1e\x85", b"??????")
 def plain(head: bytes) -> bytes:
     """``head`` without the bytes by which one header could be made to look like two."""
     return head.translate(_LINE_ENDS)
+
+
+def hopeless(head: bytes) -> bool:
+    """Is this beginning of a head no head, whatever comes?"""
+    return _BROKEN.search(head) is not None or (b"\r\n" in head.lstrip(b"\r\n") and not _FIRST_LINE.match(head))
+
+
+def is_handshake(head: bytes) -> bool:
+    """Is it the head of a WebSocket handshake, one that every reader reads in the same way?"""
+    return is_upgrade(head[:-2]) and _HANDSHAKE.fullmatch(head) is not None and _BODY.search(head) is None
 
 
 def is_upgrade(head: bytes) -> bool:

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
 from autobahn.exception import Disconnected
-from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.protocol import connectionDone
@@ -22,6 +21,7 @@ from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.system.direct import direct
 from mechamap_rt.transport.handshake import Denied, Handshake
+from mechamap_rt.transport.pacing import Paced
 from mechamap_rt.wire import json
 from mechamap_rt.wire.websocket import text_message
 
@@ -32,10 +32,11 @@ LINGER: Final = 5.0
 
 #: Payload bytes of a control frame (RFC 6455 section 5.5).
 MAX_CONTROL: Final = 125
+#: Fragments of one message, and one more for each so many bytes of it: a frame of one byte costs as much as any.
+MAX_FRAGMENTS: Final = 1024
+FRAGMENT_SIZE: Final = 256
 #: Refused requests, or control frames, that a client may send before it is made to wait.
 FREE_REFUSALS: Final = 100
-#: Seconds for which it waits then.
-PAUSE: Final = 1.0
 #: Seconds without a refusal after which they are forgotten.
 FORGIVEN_AFTER: Final = 30.0
 
@@ -91,7 +92,7 @@ class _Quiet:
     debug = info = warn = trace
 
 
-class Pipe(WebSocketServerProtocol):
+class Pipe(Paced):
     """One WebSocket. Autobahn speaks the protocol; :attr:`session` decides what is said.
 
     Autobahn copies some thirty options onto every instance; here they are class attributes (:class:`Gate` makes the
@@ -100,8 +101,6 @@ class Pipe(WebSocketServerProtocol):
 
     CONFIG_ATTRS: list[str] = []
     log: Any = _Quiet()
-    transport: Any
-    factory: Any
     message_data: Any
     _perMessageCompress: Any
     outbox: SocketOutbox
@@ -122,6 +121,9 @@ class Pipe(WebSocketServerProtocol):
     def dataReceived(self, data: bytes) -> None:
         if self.session is not None:
             self.session.heard()
+        super().dataReceived(data)
+
+    def received(self, data: bytes) -> None:
         try:
             self._dataReceived(data)
         except Disconnected:
@@ -186,6 +188,16 @@ class Pipe(WebSocketServerProtocol):
     def onMessageBegin(self, isBinary: bool) -> None:
         super().onMessageBegin(isBinary)
         self.message_data = b""
+        self._fragments = 0
+
+    _fragments = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        super().onMessageFrameBegin(length)
+        self._fragments += 1
+        most = MAX_FRAGMENTS + self.message_data_total_length // FRAGMENT_SIZE
+        if self._fragments > most and not self.failedByMe:
+            self._fail_connection(Disconnect.TOO_BIG.code, Disconnect.TOO_BIG.reason)
 
     def onMessageFrameData(self, payload: bytes) -> None:
         """Bytes are what is kept, not pieces: of those a client may send any number."""
@@ -230,14 +242,14 @@ class Pipe(WebSocketServerProtocol):
         return super().onFrameData(payload)
 
     def onPing(self, payload: bytes) -> None:
-        self._count_control()
+        self.count_control()
         super().onPing(payload)
 
     def onPong(self, payload: bytes) -> None:
-        self._count_control()
+        self.count_control()
 
-    def _count_control(self) -> None:
-        """Control frames cost no limit of the user's, so they have one of the socket's."""
+    def count_control(self) -> None:
+        """Control frames, and packets like them, cost no limit of the user's, so they have one of the socket's."""
         self._controls += 1
         if self._controls % FREE_REFUSALS == 0:
             self.slow_down()
@@ -257,19 +269,6 @@ class Pipe(WebSocketServerProtocol):
         self._refusals += 1
         if self._refusals > FREE_REFUSALS:
             self.slow_down()
-
-    def slow_down(self) -> None:
-        """Read nothing of this client for a second; TCP makes it wait."""
-        if self._pause is None and self.state == self.STATE_OPEN:
-            self.transport.pauseProducing()
-            self._pause = self.factory.wheel.after(PAUSE, self._resume)
-
-    _pause: Deadline | None = None
-
-    def _resume(self) -> None:
-        self._pause = None
-        if self in self.factory.pipes:
-            self.transport.resumeProducing()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The session learns it from :meth:`connectionLost`."""

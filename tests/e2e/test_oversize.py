@@ -329,12 +329,14 @@ def test_a_last_fragment_that_announces_too_much(server: Server, sender: Sender,
 
 @pytest.mark.parametrize("size", [0, 2], ids=["empty", "2 bytes"])
 def test_tiny_fragments(server: Server, sender: Sender, size: int) -> None:
-    """Their number costs memory too, whatever is in them: it is the message that is kept, not its fragments."""
+    """It is the message that is kept, not its fragments; and of those there may not be any number."""
     connected(sender, server, WEBSOCKETS["native"])
-    sender.socket.sendall(frame(0x01, 1) + b"x")
-    sender.flood((frame(0x00, size) + b"xy"[:size]) * 10_000, 3 * MEBIBYTE)
+    sender.socket.sendall(frame(0x01, 1) + b"x" + (frame(0x00, size) + b"xy"[:size]) * 1000)
     sender.socket.sendall(frame(0x80, 1) + b"x")
     sender.until(b'"code":"VALIDATION_ERROR"')
+    sender.socket.sendall(frame(0x01, 1) + b"x")
+    sender.flood((frame(0x00, size) + b"xy"[:size]) * 10_000, 3 * MEBIBYTE)
+    assert sender.close_frame() == 1009
 
 
 @websockets
