@@ -30,6 +30,8 @@ _log = Logger()
 #: Seconds a peer has to read what is left for it before its connection is cut.
 LINGER: Final = 5.0
 
+#: Bytes of a frame's header (RFC 6455 section 5.2).
+MAX_HEADER: Final = 14
 #: Payload bytes of a control frame (RFC 6455 section 5.5).
 MAX_CONTROL: Final = 125
 #: Fragments of one message, and one more for each so many bytes of it: a frame of one byte costs as much as any.
@@ -103,6 +105,7 @@ class Pipe(Paced):
     log: Any = _Quiet()
     message_data: Any
     _perMessageCompress: Any
+    closeHandshakeTimeoutCall: Any
     outbox: SocketOutbox
     session: Session | None = None
 
@@ -131,6 +134,9 @@ class Pipe(Paced):
         except Exception:
             _log.failure("A WebSocket session failed unexpectedly")
             self.dismiss(Disconnect.SERVER_ERROR)
+        if self.failedByMe and len(self.data) >= MAX_HEADER:
+            # Autobahn keeps what it will never read: the frame that was refused, and all that comes after it
+            self.data = b""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connectionLost(reason)  # type: ignore[arg-type]
@@ -141,6 +147,10 @@ class Pipe(Paced):
             session.lost()
         if self._lingering is not None:
             self._lingering.cancel()
+        timer, self.closeHandshakeTimeoutCall = self.closeHandshakeTimeoutCall, None
+        if timer is not None:
+            # Autobahn lets it run, and hold this object, to the end
+            timer.cancel()
         # each holds a reference to this object: a cycle that only a full collection would break
         self.is_open = self.is_closed = None
 
@@ -211,6 +221,13 @@ class Pipe(Paced):
         else:
             self.message_data = bytearray(data) + payload
 
+    def onFrameEnd(self) -> Any:
+        if self.failedByMe and self.current_frame.opcode <= 7:
+            # its end is no end of a compressed message, of which the rest was not inflated
+            self.current_frame = None
+            return None
+        return super().onFrameEnd()
+
     def onMessageFrameEnd(self) -> None:
         self.frame_data = []
 
@@ -236,8 +253,8 @@ class Pipe(Paced):
 
     def onFrameData(self, payload: bytes) -> bool | None:
         frame = self.current_frame
-        if frame.opcode > 7 and frame.length > MAX_CONTROL:
-            # refused already; what still comes of it must not be kept
+        if self.failedByMe if frame.opcode <= 7 else frame.length > MAX_CONTROL:
+            # refused already; what still comes of it must not be kept, or inflated again
             return None
         return super().onFrameData(payload)
 

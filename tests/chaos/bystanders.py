@@ -59,7 +59,7 @@ class Visit:
     """One connection of a client.
 
     :ivar node: the name of the worker that has it.
-    :ivar got: the numbers of the publications, in the order they came.
+    :ivar got: the numbers of the publications, in the order they came, and ``at`` when each did.
     :ivar code: of the close frame, if one came.
     :ivar told: the ``service_status`` events.
     """
@@ -72,6 +72,7 @@ class Visit:
     fault: str = ""
     greeting: dict[str, Any] = field(default_factory=dict)
     got: list[int] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
 
@@ -170,6 +171,7 @@ class Client:
     def _event(self, visit: Visit, event: str, data: dict[str, Any]) -> None:
         if event == EVENT:
             visit.got.append(data["n"])
+            visit.at.append(time.monotonic())
         elif event == "own":
             visit.own.append(data["n"])
         elif event == "service_status":
@@ -290,6 +292,12 @@ class Bystanders:
     def slowest(self, since: float = 0.0) -> float:
         """Seconds of the publication that took longest, of those asked for from ``since`` on."""
         return max((one.took for one in self.publications if one.done and one.asked >= since), default=0.0)
+
+    def latencies(self, since: float, until: float) -> list[float]:
+        """Seconds from asking for a publication until a client had it, of all that were asked for in that time."""
+        asked = {one.number: one.asked for one in self.publications if since <= one.asked < until}
+        arrivals = [pair for client in self.clients for v in client.visits for pair in zip(v.got, v.at, strict=True)]
+        return sorted(at - asked[number] for number, at in arrivals if number in asked)
 
     def lost(self, clients: Sequence[Client] | None = None) -> list[tuple[Client, int]]:
         """(client, number of the publication) of all that should have come and has not."""
