@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -12,6 +13,7 @@ from zope.interface import implementer
 from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.identity import ADMIN, MEMBER, MODERATOR, Identity
+from mechamap_rt.core.limits import Buckets
 from mechamap_rt.core.rules import Match, Rule, RuleTable
 from mechamap_rt.errors import Unavailable
 from mechamap_rt.interfaces import IPolicy, ISite
@@ -20,6 +22,8 @@ _log = Logger()
 
 #: How often a question is asked while rights are taken away.
 MAX_ATTEMPTS: Final = 3
+#: Lines about channels that no rule knows, which the log gets a minute.
+LINES_PER_MINUTE: Final = 60
 
 
 @implementer(IPolicy)
@@ -36,6 +40,7 @@ class Policy:
         self._table = table
         self._decisions = decisions
         self.unknown = 0
+        self._lines = Buckets(LINES_PER_MINUTE, time.monotonic)
         self._asking: Mapping[Rule, Callable[[Identity, Match], Awaitable[bool]]] = {
             Rule.THREAD: self._thread,
             Rule.FORUM: self._forum,
@@ -51,9 +56,12 @@ class Policy:
         match = self._table.match(channel.resource)
         if match is None:
             self.unknown += 1
-            _log.info(
-                "User {user} asked for a channel no rule knows: {channel}", user=identity.user_id, channel=channel.name
-            )
+            if not self._lines.take("unknown"):
+                _log.info(
+                    "User {user} asked for a channel no rule knows: {channel}",
+                    user=identity.user_id,
+                    channel=channel.name,
+                )
             return succeed(False)
         ask = self._asking.get(match.rule)
         if ask is None:

@@ -54,7 +54,7 @@ class RealtimeRequest(server.Request):
 
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > self.max_body:
-            self.channel.refuse(self._too_large())
+            self.channel.refuse(self.too_large())
             return
         # Twisted would keep a longer body in a temporary file: here bodies are bounded, and files block
         self.content = BytesIO()
@@ -78,11 +78,11 @@ class RealtimeRequest(server.Request):
     def handleContentChunk(self, data: bytes) -> None:
         self._received += len(data)
         if self._received > self.max_body:
-            self.channel.refuse(self._too_large())
+            self.channel.refuse(self.too_large())
             return
         super().handleContentChunk(data)
 
-    def _too_large(self) -> Reply:
+    def too_large(self) -> Reply:
         reply = HTTPFault(Error.TOO_LARGE, f"A body has at most {self.max_body} bytes").reply()
         # the path is not parsed yet; only long polling is for pages of other origins
         if self.origins is None or not self.channel._path.startswith(b"/socket.io/?"):

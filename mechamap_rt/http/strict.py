@@ -9,11 +9,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
+from mechamap_rt.wire.http import HOST
 
 #: What no head contains: NUL, and a line end that is only half of one (RFC 9112 section 2.2).
 _BROKEN = re.compile(rb"\x00|(?<!\r)\n|\r(?!\n|\Z)")
-#: ``host[:port]`` (RFC 9110 section 7.2), or nothing.
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 #: A target in absolute form (RFC 9112 section 3.2.2).
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
 
@@ -41,8 +40,26 @@ class StrictHead(_Channel):
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
         # what is left of a head has no whole line in it: a line end there would never become one
-        if self.line_mode and self._buffer and _BROKEN.search(self._buffer):
-            self.refuse(_AMBIGUOUS)
+        if self.line_mode:
+            if self._buffer and _BROKEN.search(self._buffer):
+                self.refuse(_AMBIGUOUS)
+        elif self._transferDecoder is not None and self.length is None:
+            self._check_chunks(self._transferDecoder)
+
+    def _check_chunks(self, decoder: Any) -> None:
+        """The same for what stands between the chunks (RFC 9112 section 7.1); and for what one announces."""
+        if decoder.state in ("CHUNK_LENGTH", "TRAILER"):
+            if _BROKEN.search(decoder._buffer):
+                self.refuse(_AMBIGUOUS)
+        elif decoder.length > self.requests[-1].max_body:
+            self.refuse(self.requests[-1].too_large())
+
+    def allContentReceived(self) -> None:
+        for line in getattr(self._transferDecoder, "_trailerHeaders", ()):
+            if _BROKEN.search(line) or b":" not in line:
+                self.refuse(_AMBIGUOUS)
+                return
+        super().allContentReceived()
 
     def lineReceived(self, line: bytes) -> None:
         if line[:1] in (b" ", b"\t"):
@@ -66,11 +83,11 @@ class StrictHead(_Channel):
             return
         headers: Any = self.requests[-1].requestHeaders
         hosts = headers.getRawHeaders(b"Host", [])
-        if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1") or not all(map(_HOST.fullmatch, hosts)):
+        if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1") or not all(map(HOST.fullmatch, hosts)):
             self.refuse(_ONE_HOST)
             return
         absolute = _ABSOLUTE.fullmatch(self._path)
-        if absolute is not None and _HOST.fullmatch(absolute[1]):
+        if absolute is not None and HOST.fullmatch(absolute[1]):
             # the target's host is the one that counts
             headers.setRawHeaders(b"Host", [absolute[1]])
             target = absolute[2] or b"/"

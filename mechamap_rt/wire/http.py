@@ -18,6 +18,8 @@ _HEAD: Final = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 )
 _FIELD: Final = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
+#: ``host[:port]`` (RFC 9110 section 7.2), or nothing.
+HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,10}")
 #: What makes a request one for the full parser.
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"content-encoding"))
@@ -53,7 +55,8 @@ def parse(data: bytes, max_body: int) -> Plain | None:
     if len(headers) != len(found) or not _UNUSUAL.isdisjoint(headers):
         return None
     one_zero = minor == b"0"
-    if b"host" not in headers and not one_zero:
+    host = headers.get(b"host")
+    if not one_zero if host is None else HOST.fullmatch(host) is None:
         return None
     length = headers.get(b"content-length")
     if length is None:

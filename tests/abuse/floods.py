@@ -23,9 +23,9 @@ def subscriptions(target: Target) -> str:
 
 
 def forbidden(target: Target) -> str:
-    """The same with names that nobody may have, each of which is worth a line in the log."""
+    """The same with names that no rule knows, each of which is worth a line in the log."""
     messages = [
-        frame(0x81, json.dumps({"type": "subscribe", "id": n, "channel": f"admin.flood-{n}"}).encode())
+        frame(0x81, json.dumps({"type": "subscribe", "id": n, "channel": f"nothing.flood-{n}"}).encode())
         for n in range(target.size)
     ]
     data = b"".join(messages)

@@ -182,7 +182,7 @@ def _attack(attack: Attack, target: Target, report: Connection) -> None:
 def peak(pid: int) -> Iterator[list[int]]:
     """Bytes of memory of its own that the process has taken more at most, in the list when it is over.
 
-    Pages of files are left out: the server gives its code back after the start, and what runs comes back from the cache.
+    Pages of files are left out: the server gives its code back after the start, and what runs of it comes back.
     """
     before = memory_of(pid)["anon"]
     grown = [0]

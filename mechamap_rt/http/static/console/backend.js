@@ -40,7 +40,8 @@ export class Backend {
   /** A sample for a known event, unless somebody wrote something else there. */
   #offerSample() {
     const { event, data } = this.#form.elements;
-    const sample = SAMPLES[event.value];
+    // an event may be called "constructor"
+    const sample = Object.hasOwn(SAMPLES, event.value) && SAMPLES[event.value];
     if (!sample || data.value !== this.#sample) return;
     this.#sample = data.value = JSON.stringify(sample, null, 2);
     this.#say('');
