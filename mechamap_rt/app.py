@@ -50,6 +50,7 @@ from mechamap_rt.settings.addresses import TrustProxy
 from mechamap_rt.system import descriptors, listening
 from mechamap_rt.system.collector import Collector
 from mechamap_rt.system.meter import Meter, Sample
+from mechamap_rt.system.names import Resolver
 from mechamap_rt.transport.drain import Drain
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.gate import Gate
@@ -212,6 +213,7 @@ class Realtime:
 
     async def start_up(self) -> None:
         """Be ready to take clients."""
+        self._reactor.installNameResolver(Resolver(self._reactor))
         await self.rights.start()
         await self.node.start()
         self.meter.start()

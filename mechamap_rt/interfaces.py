@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorSocket, IReactorTCP, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorPluggableNameResolver,
+    IReactorSocket,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+)
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from mechamap_rt.system.audit import Actor, Outcome
 
 
-class IReactor(IReactorCore, IReactorSocket, IReactorTCP, IReactorThreads, IReactorTime):
+class IReactor(IReactorCore, IReactorPluggableNameResolver, IReactorSocket, IReactorTCP, IReactorThreads, IReactorTime):
     """What one process needs of its reactor."""
 
 

@@ -24,7 +24,7 @@ class Fate(NamedTuple):
 
 
 class Driver(Protocol):
-    """One server of one kind. Every method but :meth:`cut` is called in a thread, and may block."""
+    """One server of one kind. Every method but :meth:`cut` and :meth:`halt` is called in a thread, and may block."""
 
     @property
     def module(self) -> str:
@@ -38,6 +38,10 @@ class Driver(Protocol):
     def private(self) -> bool:
         """Is the database its connection's alone, and gone with it?"""
 
+    @property
+    def distant(self) -> bool:
+        """Is it a server, which may fall silent?"""
+
     def connect(self) -> Any:
         """A new connection."""
 
@@ -49,6 +53,9 @@ class Driver(Protocol):
 
     def close(self, connection: Any) -> None:
         """Give a connection up."""
+
+    def halt(self) -> None:
+        """Nobody wants a connection any more: whoever waits for one in a thread shall wait no longer."""
 
     def cut(self, connection: Any) -> None:
         """Have whoever waits for this connection in another thread wait no longer."""

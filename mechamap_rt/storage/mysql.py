@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, CR
 
 from mechamap_rt.storage.driver import Fate
+from mechamap_rt.system.names import Host
 
-#: Seconds for a connection to be established; a server that needs more is away.
+#: Seconds for a connection to be established, its host's address found included; a server that needs more is away.
 CONNECT_TIMEOUT: Final = 1.4
+#: Seconds that a statement waits for a row that another connection has locked: it has been told to nobody yet, and is
+#: tried again, while others have the connection in between.
+LOCK_WAIT: Final = 1
 
 #: Seconds that an answer may take on its way: the server ends a statement itself, and only then nobody answers.
 GRACE: Final = 0.3
@@ -61,16 +66,25 @@ class MySQL:
     def __init__(self, host: str, port: int, account: Account) -> None:
         self.name = host if host.startswith("/") else f"{host}:{port}"
         self._account = account
+        self._host = None if host.startswith("/") else Host(host, port)
         self._place: dict[str, Any] = {"unix_socket": host} if host.startswith("/") else {"host": host, "port": port}
+        # connections that are being made, in threads
+        self._opening: set[socket.socket] = set()
+        self._halted = False
 
     @property
     def private(self) -> bool:
         return False
 
+    @property
+    def distant(self) -> bool:
+        return True
+
     def connect(self) -> Connection[Any]:
         account = self._account
         connection = pymysql.connect(
             **self._place,
+            defer_connect=True,
             user=account.user,
             # as bytes: PyMySQL would take a text for Latin-1, other clients send UTF-8
             password=account.password.encode(),
@@ -89,17 +103,51 @@ class MySQL:
             # an UPDATE answers how many rows there are, not how many it made different
             client_flag=CLIENT.FOUND_ROWS,
         )
-        # not on a unix socket
-        with contextlib.suppress(OSError):
-            connection._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
+        if self._host is None:
+            connection.connect()
+        else:
+            sock = self._dial(self._host)
+            try:
+                connection.connect(sock)
+            finally:
+                self._opening.discard(sock)
         mariadb = "mariadb" in str(connection.get_server_info()).lower()
         limit = "max_statement_time" if mariadb else "max_execution_time"
         value = account.timeout if mariadb else round(account.timeout * 1000)
         with connection.cursor() as cursor:
-            cursor.execute(f"SET SESSION {limit} = {value}")
+            cursor.execute(f"SET SESSION {limit} = {value}, innodb_lock_wait_timeout = {LOCK_WAIT}")
         # takes effect with the next packet
         connection._read_timeout = account.timeout + GRACE  # type: ignore[attr-defined]
         return connection
+
+    def _dial(self, host: Host) -> socket.socket:
+        """A socket that is connected to ``host``: PyMySQL itself would wait for a name server without end."""
+        until = time.monotonic() + CONNECT_TIMEOUT
+        try:
+            places = host.addresses(CONNECT_TIMEOUT)
+        except OSError as error:
+            raise pymysql.err.OperationalError(CR.CR_UNKNOWN_HOST, str(error)) from error
+        failure: OSError = TimeoutError("timed out")
+        for place in places:
+            try:
+                sock = socket.create_connection(place, max(until - time.monotonic(), 0.05))
+            except OSError as error:
+                failure = error
+                continue
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._opening.add(sock)
+            if self._halted:
+                _break(sock)
+            return sock
+        raise pymysql.err.OperationalError(CR.CR_CONN_HOST_ERROR, str(failure)) from failure
+
+    def halt(self) -> None:
+        self._halted = True
+        if self._host is not None:
+            self._host.close()
+        for sock in tuple(self._opening):
+            _break(sock)
 
     def query(self, connection: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
@@ -117,8 +165,7 @@ class MySQL:
     def cut(self, connection: Any) -> None:
         sock = connection._sock
         if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            _break(sock)
 
     def fate(self, error: Exception) -> Fate:
         code = error.args[0] if error.args and isinstance(error.args[0], int) else None
@@ -143,6 +190,12 @@ class MySQL:
         return Fate(code is None, False, False, f"{named} ({code})", row)
 
 
+def _break(sock: socket.socket) -> None:
+    """Have whoever reads from it find the end."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
 #: Something is not there, or not granted: a table, a column, a right.
 _NAMED: Final = frozenset((1054, 1142, 1143, 1146, 1227, 1370))
 
@@ -160,6 +213,7 @@ _WORDS: Final = {
     1203: "too many connections",
     1226: "too many connections",
     1698: "access denied",
+    2005: "its name cannot be resolved",
     2026: "TLS failed",
     3118: "account is locked",
 }

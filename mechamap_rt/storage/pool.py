@@ -88,6 +88,8 @@ class Pool(adbapi.ConnectionPool):
         self._busy: dict[Job[Any], None] = {}
         # appended and taken in threads, which a deque allows
         self._idle: deque[Any] = deque()
+        # of those who wait for none of the others
+        self._extra: set[Any] = set()
         self._closed = False
         #: Since the start.
         self.tasks = self.failures = self.refused = self.connects = 0
@@ -109,6 +111,25 @@ class Pool(adbapi.ConnectionPool):
         self._waiting.append(job)
         self._pump()
         return job.done
+
+    def apart(self, task: Callable[[Any], T]) -> Deferred[T]:
+        """As :meth:`perform`, at once, over a connection that is made for it when all are in use, and then closed."""
+        if len(self._busy) < self._allowed or self._closed:
+            return self.perform(task)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._alone, task)
+
+    def _alone(self, task: Callable[[Any], T]) -> T:
+        try:
+            connection = self._driver.connect()
+            self._extra.add(connection)
+            try:
+                return task(connection)
+            finally:
+                self._extra.discard(connection)
+                self._driver.close(connection)
+        except Exception as error:
+            fate = self._driver.fate(error)
+            raise Unavailable(fate.reason) from None
 
     def _pump(self) -> None:
         while self._waiting and len(self._busy) < self._allowed:
@@ -239,6 +260,8 @@ class Pool(adbapi.ConnectionPool):
     def _drop_all(self) -> None:
         for job in tuple(self._busy):
             self._drop(job)
+        for connection in tuple(self._extra):
+            self._driver.cut(connection)
 
     def _drop(self, job: Job[Any]) -> None:
         job.dropped = True
@@ -268,6 +291,7 @@ class Pool(adbapi.ConnectionPool):
             return succeed(None)
         self._closed = True
         self.give_up("the server is going down")
+        self._driver.halt()
         for trigger in (self.shutdownID, self.startID):
             if trigger is not None:
                 self._reactor.removeSystemEventTrigger(trigger)

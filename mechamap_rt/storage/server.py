@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mechamap_rt.core.deferreds import within
 from mechamap_rt.errors import Unavailable
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.storage.driver import Driver, Fate
@@ -27,6 +28,10 @@ T = TypeVar("T")
 TICK: Final = 0.2
 #: Seconds after which a server that owes an answer and gives none counts as away.
 SILENCE: Final = 3.0
+#: Seconds after which one that owes an answer is asked something else: the statement may be slow, or wait for a lock.
+DOUBT: Final = 1.0
+#: Seconds that the start waits for its first answer.
+FIRST: Final = 2.0
 #: Why a server is away that has said nothing.
 SILENT: Final = "it does not answer"
 #: Seconds that it may owe one longer than a statement may take.
@@ -65,7 +70,7 @@ class Server:
         # a server that is there ends a statement after the timeout, and says so
         self._silence = min(SILENCE, timeout + PATIENCE)
         self._answered_at = reactor.seconds()
-        self._probing = False
+        self._probing = self._asking = False
         self._next_probe = 0.0
         self._wait = PROBES[0]
         self._complaints: dict[str, float] = {}
@@ -76,8 +81,11 @@ class Server:
         """Look whether it is there; if it is not, it is waited for in the background."""
         if not self.pool.running:
             self.pool.start()
-        await self._probe()
         self._watch.start(TICK, now=False).addErrback(lambda reason: _log.failure("A database is not watched", reason))
+        try:
+            await within(self._reactor, FIRST, Deferred.fromCoroutine(self._probe()))
+        except TimeoutError:
+            self._gone(SILENT)
 
     async def stop(self) -> None:
         if self._watch.running:
@@ -163,8 +171,22 @@ class Server:
                 Deferred.fromCoroutine(self._probe())
         elif self._owes(self._silence):
             self._gone(SILENT)
+        elif self._driver.distant and self.state is State.UP and self._owes(DOUBT) and not self._asking:
+            Deferred.fromCoroutine(self._ask_apart())
         elif now - self._answered_at > QUIET and not self._probing:
             Deferred.fromCoroutine(self._probe())
+
+    async def _ask_apart(self) -> None:
+        """Find out whether it is the server that is silent, or only what was asked of it."""
+        self._asking = True
+        try:
+            await self.pool.apart(lambda connection: self._driver.query(connection, "SELECT 1", ()))
+        except Unavailable:
+            return
+        finally:
+            self._asking = False
+        if self.state is not State.DOWN:
+            self._answered()
 
     async def _probe(self) -> None:
         self._probing = True

@@ -32,6 +32,10 @@ class SQLite:
         """Has only one connection this database?"""
         return self.path == MEMORY
 
+    @property
+    def distant(self) -> bool:
+        return False
+
     def connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, self._timeout, check_same_thread=False, isolation_level=None)
         try:
@@ -52,6 +56,9 @@ class SQLite:
 
     def close(self, connection: Any) -> None:
         connection.close()
+
+    def halt(self) -> None:
+        """A file is open at once."""
 
     def cut(self, connection: Any) -> None:
         connection.interrupt()
