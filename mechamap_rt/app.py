@@ -226,6 +226,7 @@ class Realtime:
         """Take clients."""
         place = self._place
         self.monitoring.start()
+        self.community.revocation.start()
         if place.share is not None:
             place.share.start()
         self._listening = [

@@ -233,7 +233,13 @@ class IAccounts(Interface):
         """The :class:`~mechamap_rt.storage.accounts.User`, or ``None``; one query."""
 
     def standing(token_ids: Iterable[int], user_ids: Iterable[int]) -> Deferred[tuple[dict[int, Any], dict[int, Any]]]:
-        """What these tokens and users are now, by id; those that are gone are missing."""
+        """What these tokens and users are now, by id; those that are gone are missing.
+
+        In the place of one of which that cannot be found out now is an :class:`~mechamap_rt.errors.Unavailable`.
+        """
+
+    def doubt(user_id: int | None = None, token_id: int | None = None) -> None:
+        """Rights of these have been taken away: of them only the server counts where rows are written."""
 
     def used(token_ids: Sequence[int], moment: float) -> Deferred[int]:
         """These tokens have been used, lately at ``moment`` (seconds since the epoch)."""

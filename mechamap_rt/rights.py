@@ -17,7 +17,7 @@ from mechamap_rt.access.sweep import Sweep
 from mechamap_rt.auth.authenticator import Authenticator, OpenAuthenticator
 from mechamap_rt.auth.backends import Backend, DatabaseBackend, LaravelBackend
 from mechamap_rt.auth.cache import TokenCache
-from mechamap_rt.auth.decisions import Decisions
+from mechamap_rt.auth.decisions import Decisions, by_token
 from mechamap_rt.auth.jwt import JWTVerifier
 from mechamap_rt.auth.mock import MockSite
 from mechamap_rt.auth.policy import Policy
@@ -62,7 +62,7 @@ class Rights:
         self._place = place
         self.database = open_database(reactor, settings.database, self._connections())
         zone = ZoneInfo(settings.database.timezone)
-        self._accounts = Accounts(self.database, zone)
+        self._accounts = Accounts(self.database, zone, reactor.seconds)
         self.pace = Pace(reactor)
         self.rows = Site(self.database)
         self.usage: Usage | None = None
@@ -124,13 +124,13 @@ class Rights:
         return authenticator
 
     def _policy(self) -> IPolicy:
-        decisions = Decisions(self._reactor.seconds)
         if self._decided_by_site and self.site is not None:
             from mechamap_rt.auth.laravel import LaravelPolicy
 
-            return LaravelPolicy(self.site, decisions)
+            return LaravelPolicy(self.site, Decisions(self._reactor.seconds, which=by_token))
         table = RuleTable([resource_of(rule) for rule in self._settings.auth.channel_rules])
-        return Policy(self.rows, table, decisions)
+        written = Site(self.database, fresh=True) if self.database.separate else None
+        return Policy(self.rows, table, Decisions(self._reactor.seconds), written)
 
     @property
     def truthful(self) -> bool:

@@ -68,6 +68,10 @@ class Revocation:
         node.answer("revoked", self._revoked)
         node.when_whole(self._compare)
 
+    def start(self) -> None:
+        """Learn what was taken away before this process was there: a replica may not know it yet."""
+        self._compare()
+
     @property
     def degraded(self) -> bool:
         """Are there processes that may hear of it later only?"""

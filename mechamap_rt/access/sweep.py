@@ -123,24 +123,39 @@ class Sweep:
             if connection.state is not State.ACTIVE or connection.identity is not identity:
                 continue
             if identity.token_id in token_ids:
-                await self._judge_token(connection, tokens.get(identity.token_id))
+                token = tokens.get(identity.token_id)
+                if token is not None and not isinstance(token, Unavailable) and not _same(identity, token):
+                    token = await self._again(identity.token_id)
+                # of whom it cannot be found out now stays as they are
+                if connection.identity is identity and not isinstance(token, Unavailable):
+                    await self._judge_token(connection, token)
             elif identity.token_id is None and identity.user_id in user_ids:
                 user = users.get(identity.user_id)
+                if isinstance(user, Unavailable):
+                    continue
                 if user is None or not user.active:
                     self._end(connection, Disconnect.INACTIVE)
                 else:
                     await self._update(connection, _as(identity, user))
 
+    async def _again(self, token_id: int | None) -> Any:
+        """The token once more, from where it is written: a replica may have the one that had its number before."""
+        if token_id is None or self._accounts is None:
+            return None
+        self._authenticator.forget(token_id=token_id)
+        tokens, _ = await self._accounts.standing([token_id], [])
+        return tokens.get(token_id)
+
     async def _judge_token(self, connection: Connection, token: Any) -> None:
-        # a number that the site has used again is another one's token
-        if token is None or (token.user is not None and token.user.id != connection.identity.user_id):
+        identity = connection.identity
+        if token is None or not _same(identity, token):
             return self._end(connection, Disconnect.REVOKED)
         if token.user is None or not token.user.active:
             return self._end(connection, Disconnect.INACTIVE)
         permissions = sanctum.permissions(token.abilities, token.user.permissions, CONNECT)
         if CONNECT.isdisjoint(permissions):
             return self._end(connection, Disconnect.REVOKED)
-        now = replace(_as(connection.identity, token.user), permissions=permissions, expires_at=token.expires_at)
+        now = replace(_as(identity, token.user), permissions=permissions, expires_at=token.expires_at)
         await self._update(connection, now)
 
     def _end(self, connection: Connection, reason: Disconnect) -> None:
@@ -160,6 +175,11 @@ class Sweep:
             self._extend(connection)
         if (now.role, now.permissions) != (before.role, before.permissions):
             await self._subscriptions.review(connection)
+
+
+def _same(identity: Identity, token: Any) -> bool:
+    """Is it the one that they came with? With a new secret, or for another user, its number stands for another."""
+    return identity.digest == sanctum.mark(token.digest) and (token.user is None or token.user.id == identity.user_id)
 
 
 def _as(identity: Identity, user: Any) -> Identity:

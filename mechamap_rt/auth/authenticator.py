@@ -92,7 +92,7 @@ class Authenticator:
             try:
                 identity = await self._backend.resolve(token)
             except AuthRefused as refused:
-                self.cache.refuse(key, refused.reason, era)
+                self.cache.refuse(key, refused.reason)
                 raise
             # when rights of this one were taken away meanwhile, what was found may be older
             if not self.cache.overtaken(identity, era):
@@ -121,6 +121,7 @@ class Authenticator:
     def forget(self, user_id: int | None = None, token_id: int | None = None) -> None:
         """What was found out about this user's tokens, or about this token, does not count any more."""
         self.cache.forget(user_id, token_id)
+        self._backend.forget(user_id, token_id)
 
 
 @implementer(IAuthenticator)

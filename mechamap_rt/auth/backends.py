@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from mechamap_rt.auth import sanctum
@@ -23,6 +24,9 @@ class Backend(Protocol):
         :raises Unavailable: it cannot be found out now.
         """
 
+    def forget(self, user_id: int | None, token_id: int | None) -> None:
+        """Rights of this user, or of this token, have been taken away."""
+
 
 class DatabaseBackend:
     """Asks the site's database, once for each token.
@@ -38,6 +42,9 @@ class DatabaseBackend:
         self._verifier = verifier
         self._strict = strict
         self._clock = clock
+
+    def forget(self, user_id: int | None, token_id: int | None) -> None:
+        self._accounts.doubt(user_id, token_id)
 
     async def resolve(self, token: str) -> Identity:
         if "|" in token:
@@ -63,7 +70,8 @@ class DatabaseBackend:
         if row.user is None or not row.user.active:
             raise AuthRefused("User account is not active")
         permissions = sanctum.permissions(row.abilities, row.user.permissions, CONNECT)
-        return _identity(row.user, permissions, row.expires_at, parts.id)
+        identity = _identity(row.user, permissions, row.expires_at, parts.id)
+        return replace(identity, digest=sanctum.mark(row.digest))
 
 
 def _held(user: Any) -> tuple[str, ...]:
@@ -102,6 +110,9 @@ class LaravelBackend:
         self._site = site
         self._verifier = verifier
 
+    def forget(self, user_id: int | None, token_id: int | None) -> None:
+        """The site answers from its own database."""
+
     async def resolve(self, token: str) -> Identity:
         if "|" not in token:
             return self._verifier.verify(token)
@@ -121,7 +132,8 @@ def described(user: dict[str, Any], token_id: int | None) -> Identity:
         ident = int(ident)
     if not isinstance(ident, int) or isinstance(ident, bool) or not 1 <= ident <= MAX_ID:
         raise AuthRefused("Invalid token")
-    inactive = user.get("is_active") in (False, 0) or user.get("banned_at") is not None
+    # PHP hands on what MySQL has for a boolean as a number, or as its digit in a string
+    inactive = user.get("is_active") in (False, 0, "0", "false") or user.get("banned_at") is not None
     if inactive or user.get("status") in ("banned", "inactive"):
         raise AuthRefused("User account is not active")
     permissions = user.get("permissions")

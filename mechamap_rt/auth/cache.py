@@ -81,6 +81,10 @@ class TokenCache:
         if self.overtaken(identity, era) or not self._life:
             return
         self._drop(key)
+        former = None if identity.token_id is None else self._by_token.get(identity.token_id)
+        if former is not None:
+            # the token has another secret now, and the one before opens nothing any more
+            self._drop(former)
         while len(self._users) >= self._bound:
             self._drop(next(iter(self._users)))
         self._users[key] = _Entry(identity, self._clock() + self._life)
@@ -88,9 +92,8 @@ class TokenCache:
         if identity.token_id is not None:
             self._by_token[identity.token_id] = key
 
-    def refuse(self, key: bytes, reason: str, era: int) -> None:
-        if era != self.era:
-            return
+    def refuse(self, key: bytes, reason: str) -> None:
+        """It stays refused for a moment, whatever is taken away meanwhile."""
         self._refused.pop(key, None)
         while len(self._refused) >= MAX_REFUSED:
             del self._refused[next(iter(self._refused))]

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.core.channels import Channel
+from mechamap_rt.core.doubts import Doubts
 from mechamap_rt.core.identity import ADMIN, MEMBER, MODERATOR, Identity
 from mechamap_rt.core.limits import Buckets
 from mechamap_rt.core.rules import Match, Rule, RuleTable
@@ -19,6 +20,9 @@ from mechamap_rt.errors import Unavailable
 from mechamap_rt.interfaces import IPolicy, ISite
 
 _log = Logger()
+
+#: Finds out by rows whether a user may subscribe.
+Ask = Callable[[ISite, Identity, Match], Awaitable[bool]]
 
 #: How often a question is asked while rights are taken away.
 MAX_ATTEMPTS: Final = 3
@@ -31,17 +35,21 @@ class Policy:
     """Decides by the table of rules, asking the site's rows where a rule needs them: one query at most.
 
     :param decisions: what has been decided lately.
+    :param written: answers from the server where rows are written, if reads go to others, which are not believed about
+        what has been taken away.
 
     :ivar unknown: requests for resources that no rule knows.
     """
 
-    def __init__(self, site: ISite, table: RuleTable, decisions: Decisions) -> None:
+    def __init__(self, site: ISite, table: RuleTable, decisions: Decisions, written: ISite | None = None) -> None:
         self._site = site
+        self._written = written
+        self._doubts = Doubts(decisions.clock)
         self._table = table
         self._decisions = decisions
         self.unknown = 0
         self._lines = Buckets(LINES_PER_MINUTE, time.monotonic)
-        self._asking: Mapping[Rule, Callable[[Identity, Match], Awaitable[bool]]] = {
+        self._asking: Mapping[Rule, Ask] = {
             Rule.THREAD: self._thread,
             Rule.FORUM: self._forum,
             Rule.CONVERSATION: self._member,
@@ -84,41 +92,46 @@ class Policy:
 
     def forget(self, user_id: int | None = None, resource: str | None = None) -> None:
         self._decisions.forget(user_id, resource)
+        self._doubts.note((user_id, resource))
 
-    async def _find_out(
-        self, ask: Callable[[Identity, Match], Awaitable[bool]], identity: Identity, resource: str, match: Match
-    ) -> bool:
+    def _rows(self, user_id: int, resource: str) -> ISite:
+        """Where the rows are that count for this user and resource."""
+        if self._written is None or not self._doubts.covers((user_id, resource), (user_id, None), (None, resource)):
+            return self._site
+        return self._written
+
+    async def _find_out(self, ask: Ask, identity: Identity, resource: str, match: Match) -> bool:
         for _ in range(MAX_ATTEMPTS):
             era = self._decisions.era
-            allowed = await ask(identity, match)
+            allowed = await ask(self._rows(identity.user_id, resource), identity, match)
             if era == self._decisions.era:
                 self._decisions.remember(identity, resource, allowed, era)
                 return allowed
             # somebody's right was taken away meanwhile, perhaps this one: what was found may be older
         raise Unavailable("rights are being taken away")
 
-    async def _thread(self, identity: Identity, match: Match) -> bool:
-        thread = await self._site.thread(match.id)
+    async def _thread(self, site: ISite, identity: Identity, match: Match) -> bool:
+        thread = await site.thread(match.id)
         if thread is None or thread.deleted:
             return False
         if not thread.visible and thread.user_id != identity.user_id and identity.rank < MODERATOR:
             return False
         return _may_enter(identity, thread.forum_private)
 
-    async def _forum(self, identity: Identity, match: Match) -> bool:
-        forum = await self._site.forum(match.id)
+    async def _forum(self, site: ISite, identity: Identity, match: Match) -> bool:
+        forum = await site.forum(match.id)
         return forum is not None and _may_enter(identity, forum.private)
 
-    async def _member(self, identity: Identity, match: Match) -> bool:
+    async def _member(self, site: ISite, identity: Identity, match: Match) -> bool:
         members = match.members
         if members is None:
             return False
-        return await self._site.member(
+        return await site.member(
             members.table, (members.of, members.user), members.active, (match.id, identity.user_id)
         )
 
-    async def _seller(self, identity: Identity, match: Match) -> bool:
-        return identity.rank >= ADMIN or await self._member(identity, match)
+    async def _seller(self, site: ISite, identity: Identity, match: Match) -> bool:
+        return identity.rank >= ADMIN or await self._member(site, identity, match)
 
 
 def _decide(identity: Identity, match: Match) -> bool:

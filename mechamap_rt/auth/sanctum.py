@@ -44,6 +44,11 @@ def is_genuine(parts: Parts, stored: str | None) -> bool:
     return compare_digest(parts.digest, known.lower()) and known is not _NOTHING
 
 
+def mark(stored: str) -> bytes:
+    """What is remembered of a digest: enough to notice that the site has given the token another secret."""
+    return sha256(stored.lower().encode()).digest()[:8]
+
+
 def permissions(abilities: tuple[str, ...], held: tuple[str, ...], connect: frozenset[str]) -> tuple[str, ...]:
     """What a token with these abilities permits a user who holds ``held``.
 

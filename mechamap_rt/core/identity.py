@@ -31,6 +31,7 @@ class Identity:
 
     :ivar expires_at: seconds since the epoch when the token ends, or ``None``.
     :ivar token_id: the number of the Sanctum token; ``None`` for a JWT.
+    :ivar digest: stands for the secret of the Sanctum token, where the database has it: a new one is noticed by it.
     :ivar bearer: the token itself, kept only where the site is asked about each channel.
     """
 
@@ -42,6 +43,7 @@ class Identity:
     avatar: str | None = None
     expires_at: float | None = None
     token_id: int | None = None
+    digest: bytes | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False, compare=False)
 
     @property

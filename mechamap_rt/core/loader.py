@@ -26,10 +26,11 @@ class Loader(Generic[K, V]):
 
     A key that several ask for is asked for once.
 
-    :param fetch: the values of these keys, without those that there are none for.
+    :param fetch: the values of these keys, without those that there are none for; an
+        :class:`~mechamap_rt.errors.Unavailable` for those of which it cannot be found out now.
     """
 
-    def __init__(self, fetch: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
+    def __init__(self, fetch: Callable[[list[K]], Awaitable[Mapping[K, V | Unavailable]]]) -> None:
         self._fetch = fetch
         self._waiting: dict[K, list[Deferred[V | None]]] = {}
         self._running = 0
@@ -66,14 +67,18 @@ class Loader(Generic[K, V]):
             fetching = Deferred.fromCoroutine(self._run(taken))
             fetching.addCallbacks(self._found, self._failed, callbackArgs=(answers,), errbackArgs=(answers,))
 
-    async def _run(self, keys: list[K]) -> Mapping[K, V]:
+    async def _run(self, keys: list[K]) -> Mapping[K, V | Unavailable]:
         return await self._fetch(keys)
 
-    def _found(self, values: Mapping[K, V], answers: dict[K, list[Deferred[V | None]]]) -> None:
+    def _found(self, values: Mapping[K, V | Unavailable], answers: dict[K, list[Deferred[V | None]]]) -> None:
         self._running -= 1
         for key, waiting in answers.items():
+            value = values.get(key)
             for answer in waiting:
-                answer.callback(values.get(key))
+                if isinstance(value, Unavailable):
+                    answer.errback(value)
+                else:
+                    answer.callback(value)
         self._pump()
 
     def _failed(self, reason: Failure, answers: dict[K, list[Deferred[V | None]]]) -> None:

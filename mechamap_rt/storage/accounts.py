@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mechamap_rt.core.doubts import Doubts
 from mechamap_rt.core.identity import MAX_ID
 from mechamap_rt.core.loader import Loader
+from mechamap_rt.errors import Unavailable
 from mechamap_rt.interfaces import IAccounts, IDatabase
 from mechamap_rt.storage.statements import chosen, marks, text
 from mechamap_rt.wire import json
@@ -58,16 +61,24 @@ class Token:
     user: User | None
 
 
+R = TypeVar("R", Token, User)
+
+
 @implementer(IAccounts)
 class Accounts:
     """Asks an :class:`~mechamap_rt.interfaces.IDatabase`.
 
+    Most questions go to replicas, where there are any. Of tokens and users of whom something has been taken away these
+    are not believed: a replica that lags behind would let them in again.
+
     :param zone: in which the site writes times.
+    :param clock: seconds, monotonic.
     """
 
-    def __init__(self, database: IDatabase, zone: tzinfo = UTC) -> None:
+    def __init__(self, database: IDatabase, zone: tzinfo = UTC, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._zone = zone
+        self._doubts = Doubts(clock)
         self._tokens: Loader[int, Token] = Loader(self._fetch_tokens)
         self._users: Loader[int, User] = Loader(self._fetch_users)
 
@@ -77,15 +88,46 @@ class Accounts:
     def user(self, user_id: int) -> Deferred[User | None]:
         return self._users.load(user_id)
 
-    async def _fetch_tokens(self, ids: Sequence[int]) -> dict[int, Token]:
-        found = await self._select_tokens(ids, fresh=False)
-        missing = [ident for ident in ids if ident not in found]
-        if missing and self._database.separate:
-            # a token that has just been made is on the writer, and soon on the replicas
-            found |= await self._select_tokens(missing, fresh=True)
+    def doubt(self, user_id: int | None = None, token_id: int | None = None) -> None:
+        for kind, ident in (("user", user_id), ("token", token_id)):
+            if ident is not None:
+                self._doubts.note((kind, ident))
+
+    async def _fetch_tokens(self, ids: Sequence[int]) -> dict[int, Token | Unavailable]:
+        return await self._fetch(ids, self._select_tokens, self._doubts_token)
+
+    def _doubts_token(self, ident: int, token: Token | None) -> bool:
+        user = None if token is None else token.user
+        return self._doubts.covers(("token", ident), None if user is None else ("user", user.id))
+
+    async def _fetch(
+        self,
+        ids: Sequence[int],
+        select: Callable[[Sequence[int], bool], Awaitable[dict[int, R]]],
+        doubted: Callable[[int, R | None], bool],
+    ) -> dict[int, R | Unavailable]:
+        """Rows by id, each from a server that is believed about it."""
+        if not self._database.separate:
+            return {**await select(ids, False)}
+        general = self._doubts.general
+        plain = [] if general else [ident for ident in ids if not doubted(ident, None)]
+        found: dict[int, R | Unavailable] = {}
+        if plain:
+            found |= {ident: row for ident, row in (await select(plain, False)).items() if not doubted(ident, row)}
+        # what has just been made is on the writer, and soon on the replicas
+        rest = [ident for ident in ids if ident not in found]
+        if not rest:
+            return found
+        try:
+            return found | await select(rest, True)
+        except Unavailable as away:
+            found |= dict.fromkeys(rest, away)
+        if general:
+            # better than nobody
+            found |= {ident: row for ident, row in (await select(rest, False)).items() if not doubted(ident, row)}
         return found
 
-    async def _select_tokens(self, ids: Sequence[int], *, fresh: bool) -> dict[int, Token]:
+    async def _select_tokens(self, ids: Sequence[int], fresh: bool) -> dict[int, Token]:
         rows = await self._database.query(
             f"SELECT {_TOKEN}, {_USER} FROM personal_access_tokens t LEFT JOIN users u ON u.id = t.tokenable_id"
             f" WHERE t.id IN ({marks(len(ids))})",
@@ -94,25 +136,23 @@ class Accounts:
         )
         return {row[0]: self._token(row) for row in rows if row[1] == USER_TYPE}
 
-    async def _fetch_users(self, ids: Sequence[int]) -> dict[int, User]:
-        found = await self._select_users(ids, fresh=False)
-        missing = [ident for ident in ids if ident not in found]
-        if missing and self._database.separate:
-            found |= await self._select_users(missing, fresh=True)
-        return found
+    async def _fetch_users(self, ids: Sequence[int]) -> dict[int, User | Unavailable]:
+        return await self._fetch(ids, self._select_users, lambda ident, _: self._doubts.covers(("user", ident)))
 
-    async def _select_users(self, ids: Sequence[int], *, fresh: bool) -> dict[int, User]:
+    async def _select_users(self, ids: Sequence[int], fresh: bool) -> dict[int, User]:
         statement = f"SELECT {_USER} FROM users u WHERE u.id IN ({marks(len(ids))})"
         return {row[0]: _user(row) for row in await self._database.query(statement, ids, fresh=fresh)}
 
     def standing(
         self, token_ids: Iterable[int], user_ids: Iterable[int]
-    ) -> Deferred[tuple[dict[int, Token], dict[int, User]]]:
+    ) -> Deferred[tuple[dict[int, Token | Unavailable], dict[int, User | Unavailable]]]:
         return Deferred.fromCoroutine(self._standing(list(token_ids), list(user_ids)))
 
-    async def _standing(self, token_ids: list[int], user_ids: list[int]) -> tuple[dict[int, Token], dict[int, User]]:
-        tokens: dict[int, Token] = {}
-        users: dict[int, User] = {}
+    async def _standing(
+        self, token_ids: list[int], user_ids: list[int]
+    ) -> tuple[dict[int, Token | Unavailable], dict[int, User | Unavailable]]:
+        tokens: dict[int, Token | Unavailable] = {}
+        users: dict[int, User | Unavailable] = {}
         for at in range(0, len(token_ids), MANY):
             tokens |= await self._fetch_tokens(token_ids[at : at + MANY])
         for at in range(0, len(user_ids), MANY):

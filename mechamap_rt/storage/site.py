@@ -53,10 +53,14 @@ MAX_TABLES: Final = 100
 
 @implementer(ISite)
 class Site:
-    """Asks an :class:`~mechamap_rt.interfaces.IDatabase`."""
+    """Asks an :class:`~mechamap_rt.interfaces.IDatabase`.
 
-    def __init__(self, database: IDatabase) -> None:
+    :param fresh: ask where it is written, not where it may arrive later.
+    """
+
+    def __init__(self, database: IDatabase, *, fresh: bool = False) -> None:
         self._database = database
+        self._fresh = fresh
         self._threads: Loader[int, Thread] = Loader(self._fetch_threads)
         self._forums: Loader[int, Forum] = Loader(self._fetch_forums)
         self._groups: Loader[int, Group] = Loader(self._fetch_groups)
@@ -71,6 +75,7 @@ class Site:
             " f.is_private FROM threads t LEFT JOIN forums f ON f.id = t.forum_id"
             f" WHERE t.id IN ({marks(len(ids))})",
             ids,
+            fresh=self._fresh,
         )
         found = {}
         for ident, user_id, status, spam, hidden, archived, deleted, private in rows:
@@ -82,7 +87,8 @@ class Site:
         return self._forums.load(forum_id)
 
     async def _fetch_forums(self, ids: list[int]) -> dict[int, Forum]:
-        rows = await self._database.query(f"SELECT id, is_private FROM forums WHERE id IN ({marks(len(ids))})", ids)
+        statement = f"SELECT id, is_private FROM forums WHERE id IN ({marks(len(ids))})"
+        rows = await self._database.query(statement, ids, fresh=self._fresh)
         return {ident: Forum(bool(private)) for ident, private in rows}
 
     def group(self, group_id: int) -> Deferred[Group]:
@@ -93,6 +99,7 @@ class Site:
             f"SELECT conversation_id, user_id FROM group_members WHERE conversation_id IN ({marks(len(ids))})"
             " AND is_active = 1 LIMIT %s",
             [*ids, MAX_MEMBERS],
+            fresh=self._fresh,
         )
         if len(rows) >= MAX_MEMBERS:
             return await self._fetch_large(ids, rows)
@@ -109,7 +116,7 @@ class Site:
                 found |= await self._fetch_groups([each])
             return found
         [(count,)] = await self._database.query(
-            "SELECT COUNT(*) FROM group_members WHERE conversation_id = %s AND is_active = 1", ids
+            "SELECT COUNT(*) FROM group_members WHERE conversation_id = %s AND is_active = 1", ids, fresh=self._fresh
         )
         return {ids[0]: Group(int(count), tuple(int(user_id) for _, user_id in rows))}
 
@@ -130,6 +137,8 @@ class Site:
         wanted = " OR ".join([f"({of} = %s AND {user} = %s)"] * len(pairs))
         only = f" AND `{active}` = 1" if active else ""
         rows = await self._database.query(
-            f"SELECT {of}, {user} FROM `{table}` WHERE ({wanted}){only}", [part for pair in pairs for part in pair]
+            f"SELECT {of}, {user} FROM `{table}` WHERE ({wanted}){only}",
+            [part for pair in pairs for part in pair],
+            fresh=self._fresh,
         )
         return {(int(of_id), int(user_id)): True for of_id, user_id in rows}

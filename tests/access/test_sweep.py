@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -100,6 +101,24 @@ def test_a_number_that_the_site_uses_again_is_another_token(site: Server, mariad
     with signed_in(site, token) as client:
         mariadb.sql("UPDATE personal_access_tokens SET tokenable_id = %s WHERE id = %s", heir, token.split("|")[0])
         assert client.closed() == (4005, "token_revoked")
+
+
+def test_a_token_with_a_new_secret_is_another_token(site: Server, mariadb: MariaDB, connect_node: ConnectNode) -> None:
+    user = person(mariadb)
+    old, other = mariadb.token(user), mariadb.token(user)
+    ident = old.split("|")[0]
+    with signed_in(site, old) as client, signed_in(site, other) as stays:
+        node = connect_node(site.url, old).connected()
+        digest = hashlib.sha256(f"{ident:>048}".encode()).hexdigest().upper()
+        mariadb.sql("UPDATE personal_access_tokens SET token = %s WHERE id = %s", digest, ident)
+        assert client.closed() == (4005, "token_revoked")
+        assert node.message("force_disconnect")["reason"] == "token_revoked"
+        with NativeClient.open(site.ws_url, header=old) as late:
+            assert late.next()["error"] == "Authentication failed: Invalid token"
+        with signed_in(site, f"{ident}|{ident:>048}") as new:
+            time.sleep(1.5)
+            alive(new)
+            alive(stays)
 
 
 def test_a_token_whose_end_is_moved(site: Server, mariadb: MariaDB) -> None:

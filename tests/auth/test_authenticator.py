@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -288,6 +289,69 @@ class CacheTests(Case):
             assert self.database.asked - asked == again, what
 
     @asynchronous
+    async def test_a_token_with_a_new_secret_is_one_token(self) -> None:
+        """As soon as the new one is known the old one is not, and a revocation leaves neither."""
+        user = person(self.mariadb)
+        old = self.mariadb.token(user)
+        ident = int(old.split("|")[0])
+        assert await self.who(old) == user
+        secret = f"{ident:048}"
+        new, digest = f"{ident}|{secret}", sha256(secret.encode()).hexdigest()
+        self.mariadb.sql("UPDATE personal_access_tokens SET token = %s WHERE id = %s", digest, ident)
+        assert await self.who(new) == user
+        assert await self.refusal(old) == "Invalid token"
+        assert len(self.cache) == 1
+        self.authenticator.forget(token_id=ident)
+        assert len(self.cache) == 0
+
+    @asynchronous
+    async def test_what_is_no_token_never_gets_to_the_database(self) -> None:
+        secret = "a" * 48
+        odd = ["", " ", "|", "||", f"|{secret}", f"0|{secret}", f"01|{secret}", f"1 |{secret}", f"1| {secret}", "1|"]
+        odd += [
+            f"1|{secret}|",
+            f"1|{secret}|{secret}",
+            f"-1|{secret}",
+            f"1|{secret[:39]}",
+            f"1|{'a' * 256}",
+            f"\u0661|{secret}",
+        ]
+        odd += [f"1|{secret}\0", f"1|{secret}\n", f"1|{secret[:-1]}é", f"{2**63}|{secret}", f"{'9' * 5000}|{secret}"]
+        odd += [f"1|{'a' * 10_000}", f"１|{secret}", f"1.0|{secret}", f"Bearer 1|{secret}", "a.b.c", "x" * 9000]
+        for token in odd:
+            assert await self.refusal(token) == "Invalid token", token
+        assert self.database.asked == 0
+
+    @asynchronous
+    async def test_a_made_up_token_costs_one_question_though_others_are_revoked_all_the_time(self) -> None:
+        made_up = f"{number()}|{'m' * 48}"
+        for _ in range(20):
+            self.database.hold()
+            asked = [self.authenticator.identify(made_up) for _ in range(5)]
+            self.authenticator.forget(user_id=number())
+            self.database.release()
+            for each in asked:
+                with pytest.raises(AuthRefused, match="Invalid token"):
+                    await each
+        assert self.database.asked == 1
+
+    @asynchronous
+    async def test_a_token_that_comes_to_be_is_good_after_a_moment(self) -> None:
+        user, ident = person(self.mariadb), number()
+        token = f"{ident}|{ident:048}"
+        assert await self.refusal(token) == "Invalid token"
+        self.mariadb.sql(
+            "INSERT INTO personal_access_tokens (id, tokenable_type, tokenable_id, name, token, abilities)"
+            " VALUES (%s, %s, %s, 'test', %s, '[\"*\"]')",
+            ident,
+            "App\\Models\\User",
+            user,
+            sha256(f"{ident:048}".encode()).hexdigest(),
+        )
+        self.clock.advance(REFUSED_LIFE)
+        assert await self.who(token) == user
+
+    @asynchronous
     async def test_nothing_is_left_of_what_was_forgotten(self) -> None:
         """Neither the token, nor its user, nor its number: the cache does not grow by use."""
         for _ in range(6):
@@ -300,7 +364,7 @@ class CacheTests(Case):
 
     def test_refusals_have_a_bound(self) -> None:
         for place in range(MAX_REFUSED + 50):
-            self.cache.refuse(str(place).encode(), "Invalid token", self.cache.era)
+            self.cache.refuse(str(place).encode(), "Invalid token")
         assert len(self.cache._refused) == MAX_REFUSED
         assert self.cache.refusal(b"0") is None
         assert self.cache.refusal(str(MAX_REFUSED + 49).encode()) == "Invalid token"

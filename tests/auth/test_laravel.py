@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -13,7 +14,7 @@ from zope.interface.verify import verifyObject
 from mechamap_rt.auth.authenticator import Authenticator
 from mechamap_rt.auth.backends import LaravelBackend
 from mechamap_rt.auth.cache import TokenCache
-from mechamap_rt.auth.decisions import NO, YES, Decisions
+from mechamap_rt.auth.decisions import NO, YES, Decisions, by_token
 from mechamap_rt.auth.exchange import MAX_ANSWER
 from mechamap_rt.auth.jwt import JWTVerifier
 from mechamap_rt.auth.laravel import LaravelPolicy
@@ -196,7 +197,13 @@ class AuthenticationTests(SiteCase):
 
     @coroutine
     async def test_who_is_not_active(self) -> None:
-        for more in ({"status": "banned"}, {"status": "inactive"}, {"is_active": False}, {"is_active": 0}):
+        for more in (
+            {"status": "banned"},
+            {"status": "inactive"},
+            {"is_active": False},
+            {"is_active": 0},
+            {"is_active": "0"},
+        ):
             outcome = await self.outcome(user_of(7, **more))
             self.assertEqual(outcome, "Authentication failed: User account is not active", str(more))
         for more in ({"status": None}, {"status": ["?"]}, {"is_active": True}, {"is_active": 1}):
@@ -305,7 +312,8 @@ class PolicyTests(SiteCase):
     def setUp(self) -> None:
         super().setUp()
         self.clock = Clock()
-        self.policy = LaravelPolicy(self.client(), Decisions(self.clock.seconds))
+        self.decisions = Decisions(self.clock.seconds, which=by_token)
+        self.policy = LaravelPolicy(self.client(), self.decisions)
         self.user = Identity(7, "An", "member", bearer=TOKEN)
         self.site.channels = {name: {TOKEN} for name in ("thread.1", "private-thread.1", "private-thread.2")}
 
@@ -333,6 +341,19 @@ class PolicyTests(SiteCase):
         self.user = Identity(7, "An", "member")
         self.assertFalse(await self.may("thread.1"))
         self.assertEqual(self.site.asked, [])
+
+    @coroutine
+    async def test_what_one_token_may_another_of_the_same_user_may_not(self) -> None:
+        poor = replace(self.user, bearer=token_of(8))
+        channel = channels.parse("thread.1")
+        for _ in range(2):
+            self.assertTrue(await self.may("thread.1"))
+            self.assertFalse(await self.policy.may_subscribe(poor, channel))
+        self.assertEqual(self.names(), ["thread.1", "thread.1"], "each token is asked about once")
+        # the user's right is taken away from all of them, the token itself is not kept
+        self.assertNotIn(TOKEN, repr(self.decisions._entries))
+        self.policy.forget(7, "thread.1")
+        self.assertEqual(len(self.decisions), 0)
 
     @coroutine
     async def test_decisions_are_remembered_by_user_and_name(self) -> None:
