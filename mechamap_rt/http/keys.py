@@ -146,9 +146,7 @@ class Keys:
         :raises HTTPFault: there is a key or token, and none that is valid (401), several of one kind (400), or the
             address has had too many wrong ones (429).
         """
-        for name, title in _CARRIERS.items():
-            if len(call.values(name)) > 1:
-                raise HTTPFault(Error.VALIDATION, "The request is not valid", [(title, "one value only")])
+        self.single(call)
         given = [name for name in _CARRIERS if name in call.headers]
         if not given:
             return _NOBODY
@@ -163,6 +161,15 @@ class Keys:
         if found.right:
             self._trust(call)
         return found
+
+    def single(self, call: Call) -> None:
+        """Of each kind of key or token there may be one: each that is looked at may cost a question to the database.
+
+        :raises HTTPFault: 400.
+        """
+        for name, title in _CARRIERS.items():
+            if len(call.values(name)) > 1:
+                raise HTTPFault(Error.VALIDATION, "The request is not valid", [(title, "one value only")])
 
     async def _by_token(self, call: Call) -> Caller | None:
         """Who calls, by a token; ``None`` when it is not valid."""

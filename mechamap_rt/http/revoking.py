@@ -74,6 +74,7 @@ class Revoking:
 
     async def test(self, call: Call) -> Reply:
         """What a Bearer token is worth: no key is needed to ask, and nothing is told that its owner does not know."""
+        self._keys.single(call)
         given = call.header(b"authorization")
         token = bare(given) if given is not None and given[:7].lower() == "bearer " else None
         self._keys.guard(call)
