@@ -92,7 +92,6 @@ class Community:
         groups = GroupCommands(
             client,
             node=node,
-            policy=rights.policy,
             site=rights.rows if rights.truthful else None,
             presence=self.presence,
             typing=self._typing,

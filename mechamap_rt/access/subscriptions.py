@@ -11,11 +11,14 @@ from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection, State
+from mechamap_rt.errors import Unavailable
 from mechamap_rt.interfaces import IPolicy
 from mechamap_rt.wire import json
 
 #: Subscriptions that are looked at together.
 BATCH: Final = 200
+#: How often a question is asked while the identity of the one it is about changes.
+MAX_ATTEMPTS: Final = 3
 
 
 class Subscriptions:
@@ -43,6 +46,20 @@ class Subscriptions:
         self.ended = 0
         # of whom something could not be found out when their rights changed
         self._unsettled: dict[Connection, None] = {}
+
+    async def allowed(self, connection: Connection, channel: Channel, *, fresh: bool = False) -> bool:
+        """May the user subscribe, as what the user is when the answer is there?
+
+        :param fresh: what was decided before does not count.
+        :raises Unavailable: it cannot be found out now.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            identity = connection.identity
+            allowed = await self._policy.may_subscribe(identity, channel, fresh=fresh, socket=connection.id)
+            if connection.identity is identity:
+                return allowed
+            # another token, or another role, since: what was found out is of the one before
+        raise Unavailable("the user's rights change all the time")
 
     def end(self, connection: Connection, resource: str, reason: str) -> None:
         """End a subscription by all its names, and tell the client why."""
@@ -90,5 +107,5 @@ class Subscriptions:
 
     async def _judge(self, connection: Connection, channel: Channel) -> None:
         # what cannot be found out now stays as it is: the failure is not looked at
-        if not await self._policy.may_subscribe(connection.identity, channel, fresh=True, socket=connection.id):
+        if not await self.allowed(connection, channel, fresh=True):
             self.end(connection, channel.resource, "Unauthorized")

@@ -19,7 +19,7 @@ from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.loader import Loader
 from mechamap_rt.errors import ClientFault, Code
-from mechamap_rt.interfaces import IPolicy, ISite
+from mechamap_rt.interfaces import ISite
 from mechamap_rt.presence.presence import Presence
 from mechamap_rt.wire import json
 
@@ -40,7 +40,6 @@ class GroupCommands:
         client: ClientCommands,
         *,
         node: Node,
-        policy: IPolicy,
         site: ISite | None,
         presence: Presence,
         typing: Typing,
@@ -48,7 +47,6 @@ class GroupCommands:
     ) -> None:
         self._client = client
         self._node = node
-        self._policy = policy
         self._presence = presence
         self._typing = typing
         self._clock = clock
@@ -130,7 +128,7 @@ class GroupCommands:
         :raises ClientFault: the user is no active member.
         """
         channel = _channel(group_id)
-        if not await self._policy.may_subscribe(connection.identity, channel, socket=connection.id):
+        if not await self._client.may(connection, channel):
             raise ClientFault(Code.PERMISSION_DENIED, "Not a member of this group", field="group_id")
         return channel
 

@@ -83,7 +83,8 @@ class ClientCommands:
             raise ClientFault(Code.INVALID_TOKEN, "Authentication failed: Token of another user")
         before, connection.identity = connection.identity, identity
         self._extend(connection)
-        if (before.role, before.permissions) != (identity.role, identity.permissions):
+        # where the site decides about channels, each token of a user may be worth something else
+        if (before.role, before.permissions, before.bearer) != (identity.role, identity.permissions, identity.bearer):
             await self._subscriptions.review(connection)
         return Outcome(
             "authenticated",
@@ -96,14 +97,19 @@ class ClientCommands:
 
     async def subscribe(self, connection: Connection, data: Any) -> Outcome:
         channel = channel_of(data)
-        if not await self._policy.may_subscribe(connection.identity, channel, socket=connection.id):
-            raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
+        if not await self.may(connection, channel):
+            raise _unauthorized()
         return Outcome("subscribed", await self.enter(connection, channel, present=channel.presence))
+
+    async def may(self, connection: Connection, channel: Channel) -> bool:
+        """May the user subscribe, as what the user is when the answer is there?"""
+        return await self._subscriptions.allowed(connection, channel)
 
     async def enter(self, connection: Connection, channel: Channel, *, present: bool) -> dict[str, Any]:
         """Subscribe a connection that may.
 
         :param present: it takes part in the channel's presence, too.
+        :raises ClientFault: it may not any more, or has too many.
         """
         held = connection.subscriptions
         if channel.resource not in held and len(held) >= MAX_SUBSCRIPTIONS:
@@ -119,7 +125,7 @@ class ClientCommands:
             members = await self._presence.enter(connection, channel, name, avatar)
             if channel.resource not in connection.subscriptions:
                 # it was ended while the other processes were asked, and the client has been told
-                raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
+                raise _unauthorized()
         return {"channel": channel.name, "status": "success", "timestamp": self._now()} | members
 
     async def _confirm(self, connection: Connection, channel: Channel) -> None:
@@ -129,12 +135,12 @@ class ClientCommands:
         """
         allowed = False
         try:
-            allowed = await self._policy.may_subscribe(connection.identity, channel, fresh=True, socket=connection.id)
+            allowed = await self._subscriptions.allowed(connection, channel, fresh=True)
         finally:
             if not allowed:
                 self._subscriptions.end(connection, channel.resource, "Unauthorized")
         if not allowed:
-            raise ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
+            raise _unauthorized()
 
     async def unsubscribe(self, connection: Connection, data: Any) -> Outcome:
         return Outcome("unsubscribed", self.give_up(connection, channel_of(data)))
@@ -200,6 +206,10 @@ class ClientCommands:
 
     def _now(self) -> str:
         return json.timestamp(self._clock())
+
+
+def _unauthorized() -> ClientFault:
+    return ClientFault(Code.PERMISSION_DENIED, "Unauthorized", field="channel")
 
 
 def echo(sent: Any, now: float) -> Any:

@@ -99,9 +99,7 @@ class Desk:
             clock=clock,
             extend=lambda connection: None,
         )
-        groups = GroupCommands(
-            commands, node=node, policy=policy, site=rows, presence=presence, typing=self.typing, clock=clock
-        )
+        groups = GroupCommands(commands, node=node, site=rows, presence=presence, typing=self.typing, clock=clock)
         self.outboxes = OutboxStats()
         debugging = Debugging(node, Census(node), wheel, lambda: self.dispatcher.requests, self.outboxes, clock)
         self.dispatcher = Dispatcher({**commands.table(), **groups.table(), **debugging.table()}, store, clock)
