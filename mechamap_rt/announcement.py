@@ -52,7 +52,7 @@ def features(settings: Settings) -> dict[str, Any]:
         "cluster": settings.cluster.enabled,
         "redis": settings.redis.configured and settings.redis.adapter_enabled,
         "database": "embedded" if settings.database.embedded else "mysql",
-        "tls": False,
+        "tls": settings.tls.enabled,
         "compression": settings.http.compression_enabled,
         "metrics": settings.monitoring.metrics_enabled,
         "demo": settings.demo,
@@ -61,10 +61,7 @@ def features(settings: Settings) -> dict[str, Any]:
 
 def cautions(settings: Settings) -> list[str]:
     """What an operator could believe of these settings, and should not."""
-    later = {
-        "SSL_ENABLED (this port speaks plain HTTP: end TLS in nginx)": settings.tls.enabled,
-    }
-    lines = [f"{name} has no effect in this version" for name, given in later.items() if given]
+    lines: list[str] = []
     if settings.server.production and settings.database.embedded and settings.auth.channel_auth == "rules":
         lines.append("threads, forums, conversations and groups are decided by built-in demo rows, not by the site's")
     known = {resource.pattern for resource in RESOURCES}

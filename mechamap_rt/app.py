@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final
+from socket import AF_UNIX
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
@@ -59,7 +60,11 @@ from mechamap_rt.transport.handshake import Origins
 from mechamap_rt.transport.native import NativeDoor
 from mechamap_rt.transport.pending import Pending, own_address
 from mechamap_rt.transport.port import Port
+from mechamap_rt.transport.tunnel import Tunnels
 from mechamap_rt.wire.forwarded import client_address
+
+if TYPE_CHECKING:
+    from mechamap_rt.system.tls import Terminal
 
 #: Seconds that clients have to go when the server stops; then they are cut.
 STOP_TIMEOUT: Final = 3.0
@@ -99,6 +104,8 @@ class Realtime:
         self._sample = self.meter.sample()
         self._measuring = LoopingCall(self._measure)
         self._began = time.monotonic()
+        #: Makes connections secure, with the certificate that it is given; ``None`` without TLS.
+        self.terminal = _terminal(reactor) if settings.tls.enabled else None
         self._collector = Collector(reactor, settings.cluster.gc_interval)
 
     # building
@@ -145,12 +152,13 @@ class Realtime:
             own_address(trust.hops, trust.networks),
         )
         port = Port(site, self.gate, self.wheel, pending, descriptors.ceiling())
+        self.tunnels = Tunnels(self._reactor, self.wheel)
         relay, share = self._place.relay, self._place.share
         if share is not None:
             share.count_clients = lambda: len(self.engine.sessions) + len(self.gate.pipes)
         if relay is not None:
             name_of = partial(process_name, self.node.name[:HOST_LENGTH])
-            handover = Handover(self._reactor, relay, self.node.name, port, site, share, name_of)
+            handover = Handover(self._reactor, relay, self.node.name, port, site, self.tunnels, share, name_of)
             port.handover = site.express.handover = self.polling.handover = handover
         return port
 
@@ -229,8 +237,16 @@ class Realtime:
         self.community.revocation.start()
         if place.share is not None:
             place.share.start()
+        secured = self.port if self.terminal is None else self.terminal.factory(self.port)
         self._listening = [
-            listening.adopt(self._reactor, bound, self.port, share=place.share) for bound in place.sockets
+            listening.adopt(
+                self._reactor,
+                bound,
+                # who connects by a unix socket is on this host, a proxy or the site: there is nothing to hide
+                self.port if bound.family == AF_UNIX else secured,
+                share=place.share,
+            )
+            for bound in place.sockets
         ]
 
     async def close(self) -> None:
@@ -256,7 +272,7 @@ class Realtime:
         self.site.closing = True
         self.rights.retire()
         self.site.hurry_forwarded()
-        drain = Drain(self._reactor, self.gate, self.engine, arrived, self.batches.flush)
+        drain = Drain(self._reactor, self.gate, self.engine, self.tunnels, arrived, self.batches.flush)
         await drain.run(seconds)
         # a connection that has a request in this time learns that it is its last; the silent ones are closed
         while self.site.channels and self._reactor.seconds() < until:
@@ -268,7 +284,9 @@ class Realtime:
     def figures(self) -> dict[str, Any]:
         """What an operator sees of it."""
         node = self.node
-        return {
+        certificate = {} if self.terminal is None else {"certificate": self.terminal.figures()}
+        return certificate | {
+            "tunnels": len(self.tunnels.open),
             "degraded": node.degraded,
             "connections": node.connection_count(),
             "users": node.user_count(),
@@ -320,9 +338,11 @@ class Realtime:
         while self.engine.polling() and self._reactor.seconds() < patience:
             await deferLater(self._reactor, 0.02)
         await self.close()
-        while self.gate.pipes and self._reactor.seconds() < deadline:
+        # over a tunnel, another process takes leave of its own
+        while (self.gate.pipes or self.tunnels.open) and self._reactor.seconds() < deadline:
             await deferLater(self._reactor, 0.02)
         self.gate.abort_all()
+        self.tunnels.abort_all()
         self.port.abort_all()
         await deferLater(self._reactor, 0)
         self._collector.stop()
@@ -336,6 +356,13 @@ class Realtime:
         self.wheel.stop()
         await self.node.stop()
         await self.rights.stop()
+
+
+def _terminal(reactor: IReactor) -> Terminal:
+    # what TLS takes is only for those who have it
+    from mechamap_rt.system.tls import Terminal
+
+    return Terminal(reactor)
 
 
 async def _finished(result: Deferred[Any] | None) -> None:

@@ -48,7 +48,7 @@ REQUEST_LIMIT = 10.0
 CONTROL_LIMIT = 30.0
 MAX_BODY = 1_000_000
 
-_LISTENING = re.compile(rb"Listening on (http://\S+:(\d+))")
+_LISTENING = re.compile(rb"Listening on (https?://\S+:(\d+))")
 
 #: Every server that has not been stopped yet; their output is shown with a failing test.
 running: list[Server] = []
@@ -68,7 +68,7 @@ class Server:
     """One running server. :meth:`start` makes it, :meth:`stop` ends it or, whatever happened, :meth:`end`.
 
     :ivar url: ``http://127.0.0.1:PORT``
-    :ivar ws_url: ``ws://127.0.0.1:PORT/ws``, the native protocol
+    :ivar ws_url: ``ws://127.0.0.1:PORT/ws``, the native protocol; ``https`` and ``wss`` with ``SSL_ENABLED``
     :ivar folder: its working directory
     :ivar control_path: the operator's socket
     """
@@ -139,7 +139,11 @@ class Server:
 
     @property
     def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"{self.url.replace('http', 'ws', 1)}/ws"
+
+    def trust(self, authority: Path) -> None:
+        """Believe certificates that are signed by this one (PEM)."""
+        self._http.verify = str(authority)
 
     def output(self) -> str:
         """All that the server has printed so far."""

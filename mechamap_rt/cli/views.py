@@ -66,6 +66,8 @@ def status(result: Result) -> list[Block]:
     ]
     for place, address in enumerate(result["listening"]):
         pairs.append(("" if place else "listening", Cell(address)))
+    if result.get("certificate"):
+        pairs.append(("certificate", _certificate(result["certificate"], time.time())))
     pairs += [
         ("connections", Cell(f"{units.count(result['connections'])} of {_users(result['users'])}")),
         ("subscriptions", Cell(units.count(result["subscriptions"]))),
@@ -91,6 +93,15 @@ def _kind(result: Result, workers: Sequence[Result]) -> str:
         ready = sum(worker.get("state") == "ready" for worker in workers)
         extent = f"a cluster, {ready} of {units.plural(len(workers), 'worker', 'workers')} ready"
     return f"mechamap_rt {result['version']}, {extent}"
+
+
+def _certificate(certificate: Result, now: float) -> Cell:
+    """Whose it is and until when; what is the matter with it stands in the alerts."""
+    left = certificate["expires"] - now
+    day = time.strftime("%Y-%m-%d", time.gmtime(certificate["expires"]))
+    if left <= 0:
+        return Cell(f"{certificate['subject']}, expired on {day}", "bold red")
+    return Cell(f"{certificate['subject']}, until {day} ({units.duration(left)})")
 
 
 def _users(number: int) -> str:

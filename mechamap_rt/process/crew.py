@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
@@ -21,12 +21,15 @@ from mechamap_rt.place import process_name, quota
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, IProcessReactor, State, closing, pair
 from mechamap_rt.process.environment import environ_for_workers
-from mechamap_rt.process.orders import Accept, Drain, Meet, Stop
+from mechamap_rt.process.orders import Accept, Certify, Drain, Meet, Stop
 from mechamap_rt.sessions.host import Teller
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import Scoreboard
+
+if TYPE_CHECKING:
+    from mechamap_rt.settings.credentials import Credentials
 
 _log = Logger()
 
@@ -36,6 +39,8 @@ T = TypeVar("T")
 START_LIMIT: Final = 30.0
 #: Seconds in which the others must have met a new worker; one that hangs meets it when it comes to.
 MEET_LIMIT: Final = 3.0
+#: Seconds in which a worker must have taken up another certificate.
+CERTIFY_LIMIT: Final = 10.0
 #: Seconds that a worker may take beyond the time it was given to let its clients go.
 END_LIMIT: Final = 8.0
 #: Seconds in which every worker must have ended when the server stops; then it is ended.
@@ -57,6 +62,7 @@ class Crew:
 
     :ivar sockets: on which they accept; to be given before any is started.
     :ivar alert: told ``(name, message)``; a message of ``None`` is the all-clear.
+    :ivar credentials: the server's certificate, which each worker is given; ``None`` without TLS.
     :ivar wanted: how many there shall be.
     :ivar restarts: workers that were replaced without having been asked to end.
     """
@@ -77,6 +83,7 @@ class Crew:
         self._configure(settings)
         self.sockets: Sequence[Bound] = ()
         self.alert: Alert = lambda name, message: None
+        self.credentials: Credentials | None = None
         self.workers: dict[int, Child] = {}
         self.wanted = min(settings.cluster.worker_range(os.cpu_count() or 1)[1], MAX_WORKERS)
         self.restarts = 0
@@ -127,6 +134,7 @@ class Crew:
         )
         try:
             await within(self._reactor, START_LIMIT, child.hello)
+            await self._certify(child)
             await self._introduce(child)
             await within(self._reactor, START_LIMIT, child.orders.callRemote(Accept))
         except Exception as error:
@@ -136,6 +144,25 @@ class Crew:
             child.state = State.READY
             _log.info("Worker {worker} ({pid}) takes clients", worker=number, pid=child.pid)
         return child
+
+    async def _certify(self, child: Child) -> None:
+        """Give it the certificate.
+
+        :raises RuntimeError: it cannot use it.
+        """
+        credentials = self.credentials
+        if credentials is not None:
+            order = child.orders.callRemote(Certify, certificate=credentials.certificate, key=credentials.key)
+            fault = (await within(self._reactor, CERTIFY_LIMIT, order))["fault"]
+            if fault:
+                raise RuntimeError(f"the certificate cannot be used: {fault}")
+
+    async def certify(self, credentials: Credentials) -> None:
+        """Have all workers use another certificate from now on."""
+        self.credentials = credentials
+        there = [child for child in self.workers.values() if child.alive and child.hello.called]
+        given = [Deferred.fromCoroutine(self._certify(child)).addErrback(_not_certified, child) for child in there]
+        await gatherResults(given)
 
     def _free_slot(self) -> int:
         taken = {child.slot.number for child in self.workers.values()}
@@ -189,19 +216,28 @@ class Crew:
         another = await self.start()
         return another, await self.retire(child, seconds)
 
-    async def renew(self, settings: Settings, wanted: int, seconds: float, say: Progress) -> dict[str, Any]:
+    async def renew(
+        self,
+        settings: Settings,
+        wanted: int,
+        seconds: float,
+        say: Progress,
+        credentials: Credentials | None = None,
+    ) -> dict[str, Any]:
         """Replace everybody: the new ones are ready before the old ones are let go.
 
+        :param credentials: the certificate of the new ones.
         :raises RuntimeError: the new ones did not come up; the old ones go on.
         """
-        before, self._environ = self._environ, environ_for_workers(settings)
+        before, self._environ = (self._environ, self.credentials), environ_for_workers(settings)
+        self.credentials = credentials
         generation = self._generation + 1
         say(f"Starting {wanted} new workers")
         self._renewing = True
         try:
             new = await _all([self.start(generation) for _ in range(wanted)])
         except RuntimeError:
-            self._environ = before
+            self._environ, self.credentials = before
             self._give_up(generation)
             raise
         else:
@@ -326,6 +362,15 @@ async def _all(work: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
         return await gatherResults([Deferred.fromCoroutine(each) for each in work], consumeErrors=True)
     except FirstError as first:
         raise RuntimeError(first.subFailure.getErrorMessage()) from None
+
+
+def _not_certified(reason: Failure, child: Child) -> None:
+    if child.alive:
+        _log.error(
+            "Worker {worker} has not taken up the certificate: {reason}",
+            worker=child.number,
+            reason=reason.getErrorMessage(),
+        )
 
 
 def _not_retired(reason: Failure) -> None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-_SHOWN: Final = ("connections", "users", "subscriptions", "published", "delivered", "rss", "cpu", "descriptors")
+_SHOWN: Final = (
+    "connections",
+    "users",
+    "subscriptions",
+    "published",
+    "delivered",
+    "rss",
+    "cpu",
+    "descriptors",
+    "tunnels",
+)
 
 
 def shown(figures: Mapping[str, Any]) -> dict[str, Any]:

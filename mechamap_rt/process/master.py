@@ -10,12 +10,12 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import globalLogPublisher
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mechamap_rt.announcement import announce, announce_failure
@@ -27,9 +27,15 @@ from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
 from mechamap_rt.system.collector import Collector
 from mechamap_rt.system.dump import dump_on_signal
-from mechamap_rt.system.listening import Bound, ListenError
+from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.notify import Notifier
+
+if TYPE_CHECKING:
+    from mechamap_rt.settings.credentials import Credentials
+    from mechamap_rt.system.renewal import Renewal
+
+_log = Logger()
 
 #: Seconds between two looks at the workers, at most.
 LOOK: Final = 1.0
@@ -58,21 +64,38 @@ class Master(Service):
         self._say = say
         self._give_up = give_up
         self._sockets: list[Bound] = []
-        self._unbound: ListenError | None = None
+        self._unready: Exception | None = None
         self._notifier = Notifier(os.environ)
         self._collector = Collector(reactor, settings.cluster.gc_interval)
         self._crew = Crew(reactor, host_name(settings), settings)
         self._audit = audit_log(reactor, settings, "master")
-        self._steering = Steering(reactor, self._crew, settings, env_file, self._notifier, self._audit)
+        self._renewal = self._make_renewal() if settings.tls.enabled else None
+        self._steering = Steering(reactor, self._crew, settings, env_file, self._notifier, self._audit, self._renewal)
         self._control = Control(reactor, self._steering.run, self._audit)
         self._looking = LoopingCall(self._steering.look)
 
     def privilegedStartService(self) -> None:
-        """Bind while the process may still bind low ports; called before privileges are given up."""
+        """Bind while the process may still bind low ports, and read the certificate while it may still read the key;
+        called before privileges are given up."""
         try:
             self._sockets = listening.bind(self._settings, os.environ)
-        except ListenError as error:
-            self._unbound = error
+            if self._renewal is not None:
+                self._crew.credentials = self._renewal.begin()
+        except Exception as error:
+            # it is told when there is somebody to tell
+            self._unready = error
+
+    def _make_renewal(self) -> Renewal:
+        # what TLS takes is only for those who have it
+        from mechamap_rt.system.renewal import Renewal
+
+        tls = self._settings.tls
+        return Renewal(self._reactor, tls.cert_path, tls.key_path, self._renewed)
+
+    def _renewed(self, credentials: Credentials) -> None:
+        Deferred.fromCoroutine(self._crew.certify(credentials)).addErrback(
+            lambda reason: _log.failure("The certificate was not given to the workers", reason)
+        )
 
     def startService(self) -> None:
         super().startService()
@@ -83,8 +106,8 @@ class Master(Service):
         starting.addErrback(self._fail)
 
     async def _start(self) -> None:
-        if self._unbound is not None:
-            raise self._unbound
+        if self._unready is not None:
+            raise self._unready
         self._audit.start(self._settings.server.production)
         self._control.listen(self._settings, tcp_port(self._sockets))
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self._steering.hang_up))
@@ -95,6 +118,8 @@ class Master(Service):
         self._collector.start()
         self._looking.clock = self._reactor
         self._looking.start(min(LOOK, self._settings.monitoring.health_check_timeout / 4), now=False)
+        if self._renewal is not None:
+            self._renewal.start()
         announce(self._settings, [bound.url for bound in self._sockets], self._say)
         self._notifier.ready()
         # as long as there is somebody to serve clients
@@ -119,6 +144,8 @@ class Master(Service):
         if self._looking.running:
             self._looking.stop()
         self._collector.stop()
+        if self._renewal is not None:
+            await self._renewal.stop()
         await self._crew.stop()
         for bound in self._sockets:
             bound.socket.close()

@@ -74,6 +74,13 @@ class Meet(amp.Command):
     arguments = [(b"name", amp.Unicode()), (b"stream", amp.Descriptor())]
 
 
+class Certify(amp.Command):
+    """New connections get this certificate, with its chain, and this key (PEM)."""
+
+    arguments = [(b"certificate", Long()), (b"key", Long())]
+    response = [(b"fault", amp.Unicode())]
+
+
 class Accept(amp.Command):
     """Take clients."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -17,7 +18,9 @@ from mechamap_rt.announcement import announce, announce_failure
 from mechamap_rt.app import Realtime
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, alone
+from mechamap_rt.process import certificate
 from mechamap_rt.process.acts import BY_SIGNAL, RELOAD
+from mechamap_rt.process.alerts import Alerts
 from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.figures import shown
 from mechamap_rt.process.operations import OperationFault, Operations
@@ -28,6 +31,10 @@ from mechamap_rt.system.listening import ListenError
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.meter import resident
 from mechamap_rt.system.notify import Notifier
+
+if TYPE_CHECKING:
+    from mechamap_rt.settings.credentials import Credentials
+    from mechamap_rt.system.renewal import Renewal
 
 _log = Logger()
 
@@ -56,21 +63,27 @@ class Single(Service):
         self._settings = settings
         self._say = say
         self._give_up = give_up
-        self._unbound: ListenError | None = None
+        self._unready: Exception | None = None
         self._place = alone(reactor, settings)
         self._realtime = Realtime(reactor, settings, self._place)
         self._audit = self._place.audit
         self._control = Control(reactor, self._run, self._audit)
         self._operations = Operations(self._realtime.node, self._realtime.census)
         self._notifier = Notifier(os.environ)
+        self._alerts = Alerts()
+        self._renewal = self._make_renewal() if settings.tls.enabled else None
         self._started = reactor.seconds()
 
     def privilegedStartService(self) -> None:
-        """Bind while the process may still bind low ports; called before privileges are given up."""
+        """Bind while the process may still bind low ports, and read the certificate while it may still read the key;
+        called before privileges are given up."""
         try:
             self._place.sockets = listening.bind(self._settings, os.environ)
-        except ListenError as error:
-            self._unbound = error
+            if self._renewal is not None:
+                self._renewal.begin()
+        except Exception as error:
+            # it is told when there is somebody to tell
+            self._unready = error
 
     def startService(self) -> None:
         super().startService()
@@ -78,16 +91,20 @@ class Single(Service):
         starting.addErrback(self._fail)
 
     async def _start(self) -> None:
-        if self._unbound is not None:
-            raise self._unbound
+        if self._unready is not None:
+            raise self._unready
         self._audit.start(self._settings.server.production)
         await self._realtime.start_up()
         globalLogPublisher.addObserver(self._control.journal)
         dump_on_signal()
         self._listen_to_operators()
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self._hang_up))
+        if self._renewal is not None and self._renewal.current is not None:
+            await self._take(self._renewal.current)
         if not self.running:
             return
+        if self._renewal is not None:
+            self._renewal.start()
         self._realtime.accept()
         self._notifier.ready()
         self._notifier.watch_over(self._reactor)
@@ -113,16 +130,56 @@ class Single(Service):
 
     async def _stop(self) -> None:
         self._notifier.stopping()
+        if self._renewal is not None:
+            await self._renewal.stop()
         await self._realtime.shut_down()
         await self._control.stop()
         await self._audit.stop()
         globalLogPublisher.removeObserver(self._control.journal)
 
-    # operating
+    # the certificate
+
+    def _make_renewal(self) -> Renewal:
+        # what TLS takes is only for those who have it
+        from mechamap_rt.system.renewal import Renewal
+
+        tls = self._settings.tls
+        return Renewal(self._reactor, tls.cert_path, tls.key_path, self._renewed, self._look_at_certificate)
+
+    async def _take(self, credentials: Credentials) -> None:
+        terminal = self._realtime.terminal
+        assert terminal is not None
+        await terminal.take(credentials)
+        if terminal.credentials is None:
+            raise RuntimeError(f"The certificate cannot be used: {terminal.fault}")
+
+    def _renewed(self, credentials: Credentials) -> None:
+        Deferred.fromCoroutine(self._take(credentials)).addErrback(
+            lambda reason: _log.failure("The certificate was not taken up", reason)
+        )
+
+    def _certificate(self) -> dict[str, Any] | None:
+        terminal, renewal = self._realtime.terminal, self._renewal
+        return None if terminal is None or renewal is None else certificate.shown([terminal.figures()], renewal.fault)
+
+    def _look_at_certificate(self) -> None:
+        warning = self._settings.tls.expiry_warning
+        for name, message in certificate.alerts(self._certificate(), warning, time.time()).items():
+            self._alerts.tell(name, message)
 
     def _hang_up(self) -> None:
-        _log.warn("SIGHUP: a single process cannot reload itself; restart it, or set CLUSTER_ENABLED=true")
-        self._audit.note(BY_SIGNAL, RELOAD, {}, "refused", code=SINGLE_PROCESS)
+        """SIGHUP: of all settings, one process can only read the certificate again."""
+        if self._renewal is None:
+            _log.warn("SIGHUP: a single process cannot reload itself; restart it, or set CLUSTER_ENABLED=true")
+            self._audit.note(BY_SIGNAL, RELOAD, {}, "refused", code=SINGLE_PROCESS)
+            return
+        _log.info("SIGHUP: the certificate is read again; other settings need a restart, or CLUSTER_ENABLED=true")
+        self._notifier.reloading()
+        looking = Deferred.fromCoroutine(self._renewal.look_now())
+        looking.addErrback(lambda reason: _log.failure("Looking at the certificate failed", reason))
+        looking.addBoth(lambda _: self._notifier.ready())
+
+    # operating
 
     async def _run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         if command == "status":
@@ -156,7 +213,8 @@ class Single(Service):
             "memory": {"rss": resident()},
             "wanted": 1,
             "workers": [worker],
-            "alerts": [],
+            "certificate": self._certificate(),
+            "alerts": self._alerts.listed(),
             "reloads": 0,
             "restarts": 0,
         }

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mechamap_rt import __version__
+from mechamap_rt.process import certificate
 from mechamap_rt.process.acts import BY_SIGNAL, RELOAD, noted
+from mechamap_rt.process.alerts import Alerts
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
@@ -27,6 +30,10 @@ from mechamap_rt.system.auditfile import AuditFile
 from mechamap_rt.system.meter import resident
 from mechamap_rt.system.notify import Notifier
 from mechamap_rt.wire import json
+
+if TYPE_CHECKING:
+    from mechamap_rt.settings.credentials import Credentials
+    from mechamap_rt.system.renewal import Renewal
 
 _log = Logger()
 
@@ -41,6 +48,7 @@ class Steering:
     """Commands to the crew, one at a time.
 
     :param env_file: where the settings are read from again at a reload, besides the environment.
+    :param renewal: watches the server's certificate; ``None`` without TLS.
     :ivar stopping: the server goes down.
     """
 
@@ -52,6 +60,7 @@ class Steering:
         env_file: Path | None,
         notifier: Notifier,
         audit: AuditLog,
+        renewal: Renewal | None = None,
     ) -> None:
         self._reactor = reactor
         self._crew = crew
@@ -60,16 +69,17 @@ class Steering:
         self._env_file = env_file
         self._notifier = notifier
         self._audit = audit
+        self._renewal = renewal
         self._scaler = self._make_scaler()
         # replacing a worker that has too much memory from its start on would only send its clients around
         self._relief = CrashLoop(reactor.seconds, shortest=30.0, longest=600.0)
         self._no_relief_before = 0.0
-        self._alerts: dict[str, dict[str, Any]] = {}
+        self._alerts = Alerts()
         self._busy = ""
         self._reloads = 0
         self._started = reactor.seconds()
         self.stopping = False
-        crew.alert = self.alert
+        self.alert = crew.alert = self._alerts.tell
         self._commands: Mapping[str, Callable[[Mapping[str, Any], Say], Any]] = {
             "status": self._status,
             "workers": self._workers,
@@ -135,6 +145,7 @@ class Steering:
         if not fat:
             self._relief.alive_for(min((child.uptime for child in self._crew.current()), default=0.0))
             self.alert("memory_limit", None)
+        self._look_at_certificate()
         serving = self._crew.serving()
         if not serving or self._busy:
             return
@@ -159,24 +170,36 @@ class Steering:
         )
         self._background("restart", self._alone("restart", partial(self._replace, child)))
 
-    def alert(self, name: str, message: str | None) -> None:
-        """Raise an alert, or clear it when there is no message."""
-        raised = self._alerts.get(name)
-        if message is None:
-            if raised is not None:
-                del self._alerts[name]
-                _log.info("Cleared: {name}", name=name)
-        elif raised is None:
-            self._alerts[name] = {"name": name, "message": message, "since": time.time()}
-            _log.critical("Alert {name}: {message}", name=name, message=message)
-        else:
-            raised["message"] = message
+    def _certificate(self) -> dict[str, Any] | None:
+        """What workers have for new connections, and why not what is in the files."""
+        if self._renewal is None:
+            return None
+        return certificate.shown(
+            (child.figures.get("certificate") for child in self._crew.serving()), self._renewal.fault
+        )
+
+    def _look_at_certificate(self) -> None:
+        shown = self._certificate()
+        if shown is not None:
+            for name, message in certificate.alerts(shown, self._settings.tls.expiry_warning, time.time()).items():
+                self.alert(name, message)
+
+    # what the service manager asks
 
     def hang_up(self) -> None:
-        """SIGHUP: reload."""
-        self._background("reload", self._reload_by_signal())
+        """SIGHUP: reload, unless it is all about the certificate."""
+        self._background("reload", self._hang_up())
 
-    async def _reload_by_signal(self) -> None:
+    async def _hang_up(self) -> None:
+        renewal = self._renewal
+        if renewal is not None and not self._busy and renewal.news and self._settings_again() == self._settings:
+            self._notifier.reloading()
+            try:
+                await renewal.look_now()
+            finally:
+                self._notifier.ready()
+            _log.info("SIGHUP: only the certificate has changed, so that nobody has to move")
+            return
         with noted(self._audit, BY_SIGNAL, RELOAD, {}):
             await self._reload({}, lambda progress: _log.info("Reload: {text}", **progress))
 
@@ -202,7 +225,8 @@ class Steering:
             "memory": {"rss": resident()},
             "wanted": crew.wanted,
             "workers": workers,
-            "alerts": list(self._alerts.values()),
+            "certificate": self._certificate(),
+            "alerts": self._alerts.listed(),
             "reloads": self._reloads,
             "restarts": crew.restarts,
         }
@@ -227,15 +251,26 @@ class Steering:
         if (bound.host, bound.port, bound.listen) != (now.host, now.port, now.listen):
             _log.warn("HOST, PORT and LISTEN take effect with the next restart of the server")
             say({"text": "HOST, PORT and LISTEN have changed: that takes effect with the next restart of the server"})
+        if settings.tls.enabled != self._settings.tls.enabled:
+            # the workers of both generations accept from the same sockets
+            _log.warn("SSL_ENABLED takes effect with the next restart of the server")
+            say({"text": "SSL_ENABLED has changed: that takes effect with the next restart of the server"})
+            settings = replace(settings, tls=self._settings.tls)
+        credentials = await self._credentials(settings)
         if seconds is None:
             seconds = settings.cluster.drain_time
         # an operator's scaling outlives a reload, unless the range has changed
         wanted = crew.wanted if settings.cluster == self._settings.cluster else start_range(settings)[1]
         self._notifier.reloading()
         try:
-            done = await crew.renew(settings, wanted, seconds, lambda text: say({"text": text}))
+            done = await crew.renew(settings, wanted, seconds, lambda text: say({"text": text}), credentials)
+            if self._renewal is not None and credentials is not None:
+                self._renewal.move(settings.tls.cert_path, settings.tls.key_path, credentials)
         finally:
             self._notifier.ready()
+            if self._renewal is not None and self._renewal.current is not None:
+                # it may have been renewed while the workers were
+                await crew.certify(self._renewal.current)
         if settings.audit != self._settings.audit:
             self._audit.move(audit)
         self._settings = settings
@@ -244,6 +279,20 @@ class Steering:
         took = round(self._reactor.seconds() - began, 2)
         _log.info("Reloaded in {seconds} s: workers {new} instead of {old}", seconds=took, **done)
         return {"seconds": took} | done
+
+    async def _credentials(self, settings: Settings) -> Credentials | None:
+        """The certificate of a new generation.
+
+        :raises OperationFault: it cannot be used.
+        """
+        if self._renewal is None:
+            return None
+        from mechamap_rt.settings.credentials import CredentialsError
+
+        try:
+            return await self._renewal.elsewhere(settings.tls.cert_path, settings.tls.key_path)
+        except CredentialsError as error:
+            raise OperationFault("BAD_SETTINGS", str(error)) from None
 
     def _settings_again(self) -> Settings:
         """The settings as they are now; secrets that were made up stay the same.

@@ -30,7 +30,7 @@ from mechamap_rt.place import Place, audit_log, joined, process_number, quota, r
 from mechamap_rt.process.logpipe import LogPipe
 from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.operations import OperationFault, Operations
-from mechamap_rt.process.orders import Accept, Beat, Drain, Hello, Meet, Operate, Refused, Stop, Stream
+from mechamap_rt.process.orders import Accept, Beat, Certify, Drain, Hello, Meet, Operate, Refused, Stop, Stream
 from mechamap_rt.sessions.host import HostStore
 from mechamap_rt.settings import Settings, SettingsError, load
 from mechamap_rt.system.dump import dump_on_signal
@@ -99,6 +99,20 @@ class Worker:
     def meet(self, name: str, stream: int) -> None:
         adopt(self._reactor, stream, self._relay.meet(name, WITH_DESCRIPTOR))
 
+    async def certify(self, certificate: bytes, key: bytes) -> str:
+        """Take a certificate; what is wrong with it, or nothing."""
+        # what TLS takes is only for those who have it
+        from mechamap_rt.settings.credentials import Credentials, CredentialsError
+
+        terminal = self.realtime.terminal
+        if terminal is None:
+            return "there is no TLS here"
+        try:
+            await terminal.take(Credentials.parse(certificate, key))
+        except CredentialsError as error:
+            return str(error)
+        return terminal.fault
+
     def accept(self) -> None:
         self.realtime.accept()
         settle(self._reactor)
@@ -153,6 +167,11 @@ class Master(Stream):
         self._worker.meet(name, stream)
         return {}
 
+    @Certify.responder
+    def certify(self, certificate: bytes, key: bytes) -> Deferred[dict[str, Any]]:
+        taking = Deferred.fromCoroutine(self._worker.certify(certificate, key))
+        return taking.addCallback(lambda fault: {"fault": fault})
+
     @Accept.responder
     def accept(self) -> dict[str, Any]:
         self._worker.accept()
@@ -189,7 +208,7 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([pipe], redirectStandardIO=False, discardBuffer=True)
     mandate = Mandate.take(os.environ)
     try:
-        settings = load(os.environ, None).settings
+        settings = load(os.environ, None, certificate=False).settings
     except SettingsError as error:
         sys.exit("\n".join(str(fault) for fault in error.faults))
     worker = Worker(reactor, settings, mandate)

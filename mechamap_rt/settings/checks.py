@@ -53,12 +53,26 @@ def _authority(draft: Draft, switch: str, name: str, path: str) -> Iterator[Faul
 
 
 def _files(draft: Draft) -> Iterator[Fault]:
-    tls, manhole = draft.settings.tls, draft.settings.manhole
-    if tls.enabled:
-        yield from _file(draft, "SSL_ENABLED", "SSL_CERT_PATH", tls.cert_path)
-        yield from _file(draft, "SSL_ENABLED", "SSL_KEY_PATH", tls.key_path)
+    manhole = draft.settings.manhole
     if manhole.enabled:
         yield from _file(draft, "MANHOLE_ENABLED", "MANHOLE_AUTHORIZED_KEYS", manhole.authorized_keys)
+
+
+def _certificate(draft: Draft) -> Iterator[Fault]:
+    """The server's own certificate and key. That it has expired is no fault: it is better than none."""
+    tls = draft.settings.tls
+    if not tls.enabled or not draft.sound("SSL_ENABLED"):
+        return
+    # what it takes to read them is for those who have TLS
+    from mechamap_rt.settings.credentials import CERTIFICATE, KEY, CredentialsError, read
+
+    paths = {CERTIFICATE: tls.cert_path, KEY: tls.key_path}
+    named = {fault.name: fault for name, path in paths.items() for fault in _file(draft, "SSL_ENABLED", name, path)}
+    try:
+        read(tls.cert_path, tls.key_path)
+    except CredentialsError as error:
+        named = {fault.name: fault for fault in error.faults if draft.sound(fault.name)} | named
+    yield from named.values()
 
 
 def _workers(draft: Draft) -> Iterator[Fault]:
@@ -150,6 +164,7 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     secret_checks.production,
     _production_switches,
     _files,
+    _certificate,
     _workers,
     _listen,
     _outbox,
@@ -160,10 +175,14 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
 )
 
 
-def faults(draft: Draft) -> Iterator[Fault]:
-    """Everything between settings that stops the start."""
+def faults(draft: Draft, certificate: bool = True) -> Iterator[Fault]:
+    """Everything between settings that stops the start.
+
+    :param certificate: look at the server's certificate too?
+    """
     for check in _CHECKS:
-        yield from check(draft)
+        if certificate or check is not _certificate:
+            yield from check(draft)
 
 
 def remarks(draft: Draft) -> Iterator[str]:
@@ -190,6 +209,9 @@ def remarks(draft: Draft) -> Iterator[str]:
     if not settings.redis.sentinels:
         for name in sorted(draft.given & {"REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_PASSWORD"}):
             yield f"{name} has no effect without REDIS_SENTINELS"
+    if draft.sound("SSL_ENABLED") and not settings.tls.enabled:
+        for name in sorted(draft.given & {"SSL_CERT_PATH", "SSL_KEY_PATH", "SSL_EXPIRY_WARNING"}):
+            yield f"{name} has no effect unless SSL_ENABLED is on"
     if any(network.prefixlen == 0 for network in settings.laravel.broadcast_allow_from):
         yield "LARAVEL_BROADCAST_ALLOW_FROM lets everyone broadcast without a key"
     if draft.production and draft.sound("CORS_ORIGIN") and not settings.cors.origins:

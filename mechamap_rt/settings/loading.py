@@ -33,7 +33,12 @@ class Loaded:
     warnings: tuple[str, ...]
 
 
-def load(environ: Mapping[str, str], env_file: Path | None, made_up: Mapping[str, str] = _NOTHING) -> Loaded:
+def load(
+    environ: Mapping[str, str],
+    env_file: Path | None,
+    made_up: Mapping[str, str] = _NOTHING,
+    certificate: bool = True,
+) -> Loaded:
     """Read every setting.
 
     A name in ``environ`` hides the same name in ``env_file``, even when it is empty, which means unset.
@@ -41,6 +46,7 @@ def load(environ: Mapping[str, str], env_file: Path | None, made_up: Mapping[str
 
     :param env_file: a file of ``NAME=value`` lines, which must exist; None for none.
     :param made_up: secrets that were made up before, to be kept where there still is none.
+    :param certificate: look at the server's certificate too? A worker is given one that is good.
     :raises SettingsError: with every fault.
     """
     sources = gather(environ, env_file)
@@ -50,7 +56,7 @@ def load(environ: Mapping[str, str], env_file: Path | None, made_up: Mapping[str
     found = [*sources.faults, *reading.faults]
     if not sources.faults:
         # Without the file, every check would complain about what is in it.
-        found += checks.faults(draft)
+        found += checks.faults(draft, certificate)
     unknown = strangers(environ, sources.file)
     remarks = (*sources.warnings, *reading.leftovers(), *unknown, *checks.remarks(draft))
     if found:

@@ -61,11 +61,24 @@ class Server:
 class Tls:
     """TLS on the listening port; off when a proxy ends it."""
 
-    enabled: bool = option("SSL_ENABLED", kinds.boolean, False, "Speak TLS on the listening port.")
-    cert_path: str = option(
-        "SSL_CERT_PATH", kinds.text, "", "The PEM file with the certificate, followed by its chain."
+    enabled: bool = option(
+        "SSL_ENABLED", kinds.boolean, False, "Speak TLS on the listening TCP ports; unix sockets stay plain."
     )
-    key_path: str = option("SSL_KEY_PATH", kinds.text, "", "The PEM file with the certificate's private key.")
+    cert_path: str = option(
+        "SSL_CERT_PATH",
+        kinds.text,
+        "",
+        "The PEM file with the certificate, followed by its chain; a new one is taken up by itself.",
+    )
+    key_path: str = option(
+        "SSL_KEY_PATH", kinds.text, "", "The PEM file with the certificate's private key, not encrypted."
+    )
+    expiry_warning: float = option(
+        "SSL_EXPIRY_WARNING",
+        kinds.duration,
+        14 * 86400.0,
+        "How long before the certificate expires an alert says so, such as 14d.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.python.failure import Failure
 
 from mechamap_rt.system.scoreboard import FairShare
@@ -54,6 +55,29 @@ class _CountedTcp(_Counted, tcp.Server):
 
 class _CountedUnix(_Counted, unix.Server):
     pass
+
+
+class Tunnelled(unix.Server):
+    """The end of a socket pair that stands for a client whose own connection another process has, and counts.
+
+    :ivar peer: that client's address.
+    :ivar gone: called when it has ended.
+    """
+
+    peer: IAddress | None = None
+    gone: Callable[[], object] | None = None
+
+    def getPeer(self) -> Any:
+        return super().getPeer() if self.peer is None else self.peer
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """The other process has."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        gone, self.gone = self.gone, None
+        if gone is not None:
+            gone()
 
 
 class _Sharing(_Port):
@@ -121,6 +145,18 @@ class UnixPort(_Sharing, unix.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         tcp.Port.connectionLost(self, reason)
+
+
+def take_end(reactor: Any, descriptor: int, factory: Any, peer: IAddress | None) -> Tunnelled | None:
+    """Serve the client at the other end of a socket pair; the descriptor is duplicated.
+
+    :param peer: the client's address; None for one that has come by a unix socket.
+    :returns: None when ``factory`` does not want it.
+    """
+    end: Tunnelled | None = Tunnelled._fromConnectedSocket(descriptor, factory, reactor)
+    if end is not None:
+        end.peer = peer
+    return end
 
 
 def take_over(reactor: Any, descriptor: int, factory: Any, share: FairShare | None) -> None:

@@ -13,7 +13,11 @@ from twisted.internet import tcp
 
 
 def direct(transport: Any) -> Callable[[bytes], int] | None:
-    """The socket's ``send``, where bytes may bypass the transport: plain TCP and unix sockets with nothing buffered."""
+    """What takes bytes as ``socket.send`` does, past the transport's buffer.
+
+    TCP and unix sockets with nothing buffered have the socket's own; a transport of TLS has one of its own
+    (``SecureTransport.send_now``), which looks by itself whether anything waits. Others have none.
+    """
     if (
         isinstance(transport, tcp.Connection)
         and transport.connected
@@ -22,7 +26,8 @@ def direct(transport: Any) -> Callable[[bytes], int] | None:
     ):
         send: Callable[[bytes], int] = transport.socket.send
         return send
-    return None
+    secured: Callable[[bytes], int] | None = getattr(transport, "send_now", None)
+    return secured
 
 
 def write(transport: Any, data: bytes) -> None:

@@ -1,4 +1,7 @@
-"""Letting the clients of a process go, in waves, while other processes take them up."""
+"""Letting the clients of a process go, in waves, while other processes take them up.
+
+Those whose session is another process's, and who reach it over a tunnel through this one, go like all others.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from twisted.internet.task import deferLater
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.gate import Gate
+from mechamap_rt.transport.tunnel import Tunnels
 
 #: Seconds between two waves.
 TICK: Final = 0.1
@@ -39,19 +43,22 @@ class Drain:
         reactor: IReactorTime,
         gate: Gate,
         engine: EngineDoor,
+        tunnels: Tunnels,
         arrived: Callable[[], int] | None = None,
         before: Callable[[], object] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._gate = gate
         self._engine = engine
+        self._tunnels = tunnels
         self._arrived = arrived
         self._before = before
         self.dismissed = 0
 
     def clients(self) -> list[_Leaver]:
         """Those that have not been told to go."""
-        return [*self._gate.open_pipes(), *(session for session in self._engine.polling() if not session.ended)]
+        polling = (session for session in self._engine.polling() if not session.ended)
+        return [*self._gate.open_pipes(), *polling, *self._tunnels.staying()]
 
     async def run(self, seconds: float) -> None:
         """Let everybody go, evenly over ``seconds``, and no faster than the others take them up."""

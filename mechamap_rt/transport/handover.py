@@ -2,7 +2,8 @@
 
 A client's requests come over whatever connection is free, and the kernel gives each connection to whichever process
 asks first. The first characters of a session's id name the process that has it. A poll is a request of its own and is
-forwarded with its answer; a WebSocket handshake is given to the owner with its socket, so that it costs nothing more.
+forwarded with its answer; a WebSocket handshake is given to the owner with its socket, so that it costs nothing more,
+or, where the connection is one of TLS, over a tunnel (:mod:`mechamap_rt.transport.tunnel`).
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory, IReactorSocket
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
 from mechamap_rt.bus.link import Link
 from mechamap_rt.bus.relay import FREE_KIND, RelayBus
-from mechamap_rt.system.accepting import take_over
+from mechamap_rt.errors import Disconnect
+from mechamap_rt.system.accepting import Tunnelled, take_end, take_over
 from mechamap_rt.system.scoreboard import FairShare
+from mechamap_rt.transport.tunnel import Opening, Tunnels
 
 _log = Logger()
 
@@ -35,8 +39,10 @@ SOCKET: Final = FREE_KIND
 POLL: Final = FREE_KIND + 1
 CANCEL: Final = FREE_KIND + 2
 HURRY: Final = FREE_KIND + 3
+TUNNEL: Final = FREE_KIND + 4
+RELEASE: Final = FREE_KIND + 5
 #: The kinds of requests that come with a descriptor.
-WITH_DESCRIPTOR: Final = frozenset((SOCKET,))
+WITH_DESCRIPTOR: Final = frozenset((SOCKET, TUNNEL))
 
 #: Polls of other processes that may wait here.
 MAX_ERRANDS: Final = 50_000
@@ -54,6 +60,7 @@ class Handover:
     :param name: of this process.
     :param port: the factory of connections.
     :param site: the factory of HTTP connections.
+    :param tunnels: to other processes.
     :param share: counts the sockets that are given to this process, and knows who has the fewest clients.
     :param name_of: the name of a worker of this host, by its number.
     """
@@ -65,6 +72,7 @@ class Handover:
         name: str,
         port: IProtocolFactory,
         site: IProtocolFactory,
+        tunnels: Tunnels,
         share: FairShare | None = None,
         name_of: Callable[[int], str] = str,
     ) -> None:
@@ -75,6 +83,9 @@ class Handover:
         self._name_of = name_of
         self._port = port
         self._site = site
+        self._tunnels = tunnels
+        #: The ends here of other processes' tunnels.
+        self._ends: dict[int, Tunnelled] = {}
         self._numbers = count(1)
         self._errands: dict[int, Errand] = {}
         #: Sessions that other workers were asked to open and have not yet.
@@ -85,6 +96,8 @@ class Handover:
         relay.serve(POLL, self._take_poll)
         relay.serve(CANCEL, self._take_cancel)
         relay.serve(HURRY, self._take_hurry)
+        relay.serve(TUNNEL, self._take_tunnel)
+        relay.serve(RELEASE, self._take_release)
 
     def owner(self, sid: str) -> Link | None:
         """The process that has this session, if it is another one of this host."""
@@ -159,15 +172,24 @@ class Handover:
         line = head[: head.find(b"\r\n")]
         sid = _SID.search(line) if line.startswith(b"GET /socket.io") else None
         owner = None if sid is None else self.owner(sid[1].decode())
-        if owner is None or not isinstance(transport, tcp.Connection) or transport.TLS:
+        if owner is None:
+            return False
+        if isinstance(transport, tcp.Connection) and not transport.TLS:
+            self._give_socket(owner, transport, head)
+        elif isinstance(transport, ProtocolWrapper):
+            link = owner
+            self._tunnels.dig(TUNNEL, link, transport, head, lambda number: link.tell(RELEASE, _NUMBER.pack(number, 0)))
+        else:
             return False
         self.given += 1
+        return True
+
+    def _give_socket(self, owner: Link, transport: Any, head: bytes) -> None:
         owner.hand(SOCKET, head, transport.socket.fileno()).addErrback(_lost)
         # the owner has a duplicate: this one is closed without a word to the client
         transport.protocol = Protocol()
         transport._shouldShutdown = False
         transport.connectionLost(Failure(ConnectionDone()))
-        return True
 
     def _take_socket(self, head: bytes, descriptor: int) -> None:
         if descriptor < 0:
@@ -179,6 +201,31 @@ class Handover:
             os.close(descriptor)
         if adopted.protocol_made is not None:
             adopted.protocol_made.dataReceived(head)
+
+    def _take_tunnel(self, body: bytes, descriptor: int) -> None:
+        if descriptor < 0:
+            raise RuntimeError("a tunnel was announced and none came")
+        opening = Opening.unpacked(body)
+        try:
+            adopted = _Adopted(self._port, opening.peer)
+            end = take_end(self._reactor, descriptor, adopted, opening.peer)
+        finally:
+            os.close(descriptor)
+        if end is not None:
+            self._ends[opening.number] = end
+            end.gone = lambda: self._ends.pop(opening.number, None)
+            adopted.protocol_made.dataReceived(opening.head)
+
+    def _take_release(self, body: bytes, descriptor: int) -> None:
+        """The process in which a tunnel begins lets its clients go."""
+        end: Any = self._ends.get(_NUMBER.unpack_from(body)[0])
+        if end is None:
+            return
+        dismiss = getattr(end.protocol, "dismiss", None)
+        if dismiss is None:
+            end.loseConnection()
+        else:
+            dismiss(Disconnect.RESTART)
 
 
 class Forwarded:
@@ -272,11 +319,12 @@ class _Adopted(Factory):
     noisy = False
     protocol_made: Any = None
 
-    def __init__(self, port: IProtocolFactory) -> None:
+    def __init__(self, port: IProtocolFactory, peer: Any = None) -> None:
         self._port = port
+        self._peer = peer
 
     def buildProtocol(self, addr: Any) -> Any:
-        self.protocol_made = self._port.buildProtocol(addr)
+        self.protocol_made = self._port.buildProtocol(self._peer or addr)
         return self.protocol_made
 
 

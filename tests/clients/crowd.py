@@ -6,6 +6,7 @@ import contextlib
 import os
 import selectors
 import socket
+import ssl
 import struct
 import time
 from base64 import b64encode
@@ -18,8 +19,10 @@ import orjson
 class Member:
     """One raw WebSocket client of the native protocol."""
 
-    def __init__(self, port: int, token: str) -> None:
+    def __init__(self, port: int, token: str, context: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         key = b64encode(os.urandom(16)).decode()
         self.socket.sendall(
             f"GET /ws?token={token} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -58,7 +61,7 @@ class Member:
         self.socket.settimeout(limit)
         try:
             data = self.socket.recv(262_144)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             data = b""
         self.buffer += data
         return bool(data)

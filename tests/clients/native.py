@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -39,11 +40,13 @@ class NativeClient:
         query: str | None = None,
         subprotocols: Sequence[str] | None = (SUBPROTOCOL,),
         reads_ahead: int | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> NativeClient:
         """Connect.
 
         :param header: a token for ``Authorization: Bearer``.
         :param query: a token for the query.
+        :param context: whom to believe, of a server with TLS.
         :param reads_ahead: stop reading from the socket when that many messages wait to be asked for.
         """
         opening = connect(
@@ -51,6 +54,7 @@ class NativeClient:
             subprotocols=subprotocols,  # type: ignore[arg-type]
             additional_headers=None if header is None else {"Authorization": f"Bearer {header}"},
             proxy=None,
+            ssl=context,
             open_timeout=LIMIT,
             close_timeout=1,
             ping_interval=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -21,12 +22,13 @@ PAUSE = 0.5
 class _Client:
     """One client: its socket, and what it is waiting for."""
 
-    def __init__(self, port: int, token: str, account: Account) -> None:
+    def __init__(self, port: int, token: str, account: Account, context: ssl.SSLContext | None) -> None:
         self.account = account
         self.stay: Stay | None = None
         self.socket: socket.socket | None = None
         self._port = port
         self._token = token
+        self._context = context
         self._buffer = b""
         self._greeted = False
         self.due = 0.0
@@ -35,6 +37,8 @@ class _Client:
         self._buffer, self._greeted, self.stay = b"", False, None
         key = b64encode(os.urandom(16)).decode()
         self.socket = socket.create_connection(("127.0.0.1", self._port), 5.0)
+        if self._context is not None:
+            self.socket = self._context.wrap_socket(self.socket, server_hostname="localhost")
         self.socket.sendall(
             f"GET /ws?token={self._token} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
@@ -46,7 +50,10 @@ class _Client:
         assert self.socket is not None
         try:
             data = self.socket.recv(262_144)
-        except BlockingIOError:
+            # what TLS has taken from the kernel no selector tells of
+            while isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+                data += self.socket.recv(262_144)
+        except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
             data = b""
@@ -128,13 +135,16 @@ class Natives(Background):
     """Clients, all of which stay connected, or come back, until :meth:`end`.
 
     :param clients: token and channel of each, by its name.
+    :param context: whom to believe, of a server with TLS.
     """
 
-    def __init__(self, port: int, clients: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(
+        self, port: int, clients: Mapping[str, tuple[str, str]], context: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__()
         self._accounts = [Account(name, "native", channel) for name, (_, channel) in clients.items()]
         tokens = [token for token, _ in clients.values()]
-        self._clients = [_Client(port, *pair) for pair in zip(tokens, self._accounts, strict=True)]
+        self._clients = [_Client(port, *pair, context) for pair in zip(tokens, self._accounts, strict=True)]
         self.start()
 
     def run(self) -> None:

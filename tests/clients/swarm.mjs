@@ -9,6 +9,7 @@
 // out  {"call": 2, "result": …} or {"call": 2, "error": "…"}
 
 import http from "node:http";
+import https from "node:https";
 import { createInterface } from "node:readline";
 
 const NEWEST = "4.8";
@@ -68,7 +69,8 @@ async function act(request) {
     case "add": {
       const io = await library(request.version);
       // without an agent each request has a connection of its own
-      const agent = request.keepAlive ? { agent: new http.Agent({ keepAlive: true }) } : {};
+      const { Agent } = request.url.startsWith("https") ? https : http;
+      const agent = request.keepAlive ? { agent: new Agent({ keepAlive: true, ca: request.options.ca }) } : {};
       const options = { ...agent, ...request.options };
       for (const one of request.clients) {
         members.push(join(io, request.url, request.kind, options, one));

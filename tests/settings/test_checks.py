@@ -74,12 +74,11 @@ def test_nothing_is_said_about_the_mode_when_it_is_not_known() -> None:
 
 
 def test_tls_needs_its_files(tmp_path: Path) -> None:
-    there, missing = tmp_path / "cert.pem", tmp_path / "key.pem"
-    there.touch()
+    missing = str(tmp_path / "cert.pem")
     assert faulty(SSL_ENABLED="true") == ["SSL_CERT_PATH", "SSL_KEY_PATH"]
-    assert faulty(SSL_ENABLED="true", SSL_CERT_PATH=str(there), SSL_KEY_PATH=str(missing)) == ["SSL_KEY_PATH"]
-    assert faulty(SSL_ENABLED="true", SSL_CERT_PATH=str(there), SSL_KEY_PATH=str(there)) == []
-    assert faulty(SSL_ENABLED="false", SSL_CERT_PATH=str(missing)) == []
+    assert faulty(SSL_ENABLED="true", SSL_CERT_PATH=missing) == ["SSL_CERT_PATH", "SSL_KEY_PATH"]
+    assert faulty(SSL_ENABLED="false", SSL_CERT_PATH=missing) == []
+    assert faulty(SSL_EXPIRY_WARNING="soon") == ["SSL_EXPIRY_WARNING"]
 
 
 def test_the_manhole_needs_keys(tmp_path: Path) -> None:
