@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -68,8 +69,16 @@ class Secured:
     def workers(self) -> list[tuple[int, int]]:
         return [(each["worker"], each["pid"]) for each in self.server.control("status")["workers"]]
 
-    def descriptors(self) -> int:
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for _, pid in self.workers())
+    def streams(self) -> int:
+        """Unix sockets of the workers: their streams to each other, and tunnels. Clients' idle connections are none."""
+        rows = Path("/proc/net/unix").read_text().splitlines()[1:]
+        inodes = {f"socket:[{row.split()[6]}]" for row in rows}
+        found = 0
+        for _, pid in self.workers():
+            for entry in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    found += os.readlink(f"/proc/{pid}/fd/{entry}") in inodes
+        return found
 
 
 @pytest.fixture
@@ -92,7 +101,7 @@ def tunnels(secured: Secured) -> int:
 def test_clients_move_to_a_websocket_and_are_let_go(clustered: Secured, swarm: Swarm) -> None:
     """Forty sessions upgrade, most over tunnels, while the backend publishes; then a worker of three is drained."""
     server = clustered.server
-    before = clustered.descriptors()
+    before = clustered.streams()
     clients = {f"{user}": (server.token(user), CHANNEL) for user in range(1, SESSIONS + 1)}
     swarm.add(server.url, clients, mode="default", keep_alive=True, ca=clustered.authority.pem)
     published, counted = 0, 0
@@ -118,7 +127,8 @@ def test_clients_move_to_a_websocket_and_are_let_go(clustered: Secured, swarm: S
     left = [account for account in swarm.accounts() if len(account.stays) > 1]
     assert len(left) > 0
     for account in left:
-        assert (len(account.stays), account.refused) == (2, 0), account
+        # who came back over a kept connection to the worker that leaves may have to move once more
+        assert (2 <= len(account.stays) <= 3, account.refused) == (True, 0), account
         assert account.stays[0].how.startswith("transport close"), account
     counted = server.publish(CHANNEL, "tick", {"n": published}).json()["subscriberCount"]
     assert counted == SESSIONS
@@ -126,7 +136,7 @@ def test_clients_move_to_a_websocket_and_are_let_go(clustered: Secured, swarm: S
     swarm.clear()
     wait_for_subscribers(server, CHANNEL, 0)
     until(lambda: tunnels(clustered) == 0, lambda: f"{tunnels(clustered)} tunnels are left")
-    until(lambda: clustered.descriptors() < before, lambda: f"{clustered.descriptors()}, {before} of three workers")
+    until(lambda: clustered.streams() < before, lambda: f"{clustered.streams()}, {before} of three workers")
     assert server.stop() < 5
     assert "Traceback" not in server.output()
 

@@ -26,9 +26,7 @@ def known_events() -> list[str]:
         clock=time.time,
         extend=print,
     )
-    groups = GroupCommands(
-        client, node=nothing, policy=nothing, site=nothing, presence=nothing, typing=nothing, clock=time.time
-    )
+    groups = GroupCommands(client, node=nothing, site=nothing, presence=nothing, typing=nothing, clock=time.time)
     debugging = Debugging(nothing, nothing, nothing, dict, nothing, time.time)
     tables = (
         client.table(),
