@@ -28,6 +28,7 @@ from mechamap_rt.errors import Disconnect
 from mechamap_rt.http.administration import Administration
 from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.call import Call
+from mechamap_rt.http.description import description_route
 from mechamap_rt.http.idempotency import Idempotency
 from mechamap_rt.http.information import Information
 from mechamap_rt.http.keys import Keys
@@ -212,6 +213,10 @@ class Realtime:
             served |= {f"/console/{name}": page for name, page in console.items()}
             served |= {"/console": console["index.html"], "/console/": console["index.html"]}
             routes.append(_console_route(settings, bool(bundle)))
+        docs = pages("docs")
+        served |= {f"/docs/{name}": page for name, page in docs.items()}
+        served |= {"/docs": docs["index.html"], "/docs/": docs["index.html"]}
+        routes.append(description_route(routes, settings.ws.max_http_buffer_size))
         self.limits = RateLimits(self._place.rates, settings.rate_limit, keys.account)
         self.router = Router(routes, self.traffic, self.limits)
         self.polling = PollingResource(self.engine, self.gate, partial(_address, trust))

@@ -23,6 +23,8 @@ MAX_CHANNELS: Final = 1000
 MAX_BROADCASTS: Final = 1000
 MAX_EVENT: Final = 255
 MAX_KEY: Final = 255
+MAX_TIMESTAMP: Final = 64
+MAX_SOCKET: Final = 64
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -115,10 +117,11 @@ class Fields:
         value = self.value(name)
         if isinstance(value, str) and _ID.fullmatch(value):
             value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_ID:
+        found = number_of(value)
+        if found is None:
             self.fault(name, "a positive integer is required")
             return 0
-        return value
+        return found
 
     def channel(self, name: str) -> Channel | None:
         value = self.value(name)
@@ -162,9 +165,9 @@ class Fields:
     def timestamp(self) -> str | float | None:
         value = self.value("timestamp")
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is None or number or (isinstance(value, str) and 0 < len(value) <= 64):
+        if value is None or number or (isinstance(value, str) and 0 < len(value) <= MAX_TIMESTAMP):
             return value  # type: ignore[no-any-return]
-        self.fault("timestamp", "a number, or a string of at most 64 characters")
+        self.fault("timestamp", f"a number, or a string of at most {MAX_TIMESTAMP} characters")
         return None
 
     def delivery(self) -> DeliveryClass | None:
@@ -205,6 +208,15 @@ class Fields:
         return found
 
 
+def number_of(value: Any) -> int | None:
+    """The database id that a decoded number is: ``5``, and ``5.0``, which is the same number in JSON."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_ID:
+        return None
+    return value
+
+
 def _members(raw: bytes, name: str) -> dict[str, msgspec.Raw]:
     try:
         # msgspec checks everything of an undecoded member but its UTF-8
@@ -235,7 +247,7 @@ def laravel_broadcast(raw: bytes) -> Broadcast:
         timestamp=fields.timestamp(),
         delivery=fields.delivery(),
         key=fields.text("key", MAX_KEY, required=False),
-        sender=fields.text("socket", 64, required=False) or "",
+        sender=fields.text("socket", MAX_SOCKET, required=False) or "",
         priority=fields.priority(),
     )
     fields.check()

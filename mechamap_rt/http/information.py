@@ -82,6 +82,8 @@ class Information:
                     "websocket": "/ws",
                     "health": "/api/health",
                     "status": "/api/status",
+                    "openapi": "/api/openapi.json",
+                    "docs": "/docs",
                 },
                 "timestamp": self._now(),
             }

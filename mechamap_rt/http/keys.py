@@ -49,7 +49,7 @@ _BROWSER: Final = (b"origin", b"sec-fetch-site")
 _LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1"))
 _API_KEY, _ADMIN_KEY, _BEARER = b"x-websocket-api-key", b"x-admin-key", b"authorization"
 _CARRIERS: Final = {_API_KEY: "X-WebSocket-API-Key", _ADMIN_KEY: "X-Admin-Key", _BEARER: "Authorization"}
-_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="mechamap"'}
+CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="mechamap"'}
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -156,7 +156,7 @@ class Keys:
             found = await self._by_token(call) if _BEARER in call.headers else None
         if found is None:
             self.refused(call, ", ".join(_CARRIERS[name] for name in given))
-            raise HTTPFault(Error.UNAUTHORIZED, "The key or token is not valid", headers=_CHALLENGE)
+            raise HTTPFault(Error.UNAUTHORIZED, "The key or token is not valid", headers=CHALLENGE)
         call.caller = found
         if found.right:
             self._trust(call)
@@ -209,7 +209,7 @@ class Keys:
             raise HTTPFault(Error.FORBIDDEN, "The key or token does not allow this")
         if keyless and self.within(call, self._allow_from):
             return _BACKEND
-        raise HTTPFault(Error.UNAUTHORIZED, "A key is required", headers=_CHALLENGE)
+        raise HTTPFault(Error.UNAUTHORIZED, "A key is required", headers=CHALLENGE)
 
     def within(self, call: Call, allowed: Networks) -> bool:
         """Does the request come, for certain, from one of these networks?

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mechamap_rt.core.identity import MAX_ID
-from mechamap_rt.http.bodies import Fields
+from mechamap_rt.http.bodies import Fields, number_of
 from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
 from mechamap_rt.http.replies import Reply
@@ -45,7 +44,8 @@ def _user_ids(fields: Fields, value: Any) -> list[int]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_ASKED:
         fields.fault("user_ids", f"a list of 1 to {MAX_ASKED} user ids is required")
         return []
-    for at, each in enumerate(value):
-        if not isinstance(each, int) or isinstance(each, bool) or not 1 <= each <= MAX_ID:
+    found = [number_of(each) for each in value]
+    for at, each in enumerate(found):
+        if each is None:
             fields.fault(f"user_ids[{at}]", "a positive integer is required")
-    return value
+    return [each for each in found if each is not None]

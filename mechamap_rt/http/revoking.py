@@ -12,7 +12,7 @@ from mechamap_rt.errors import AuthRefused, Unavailable
 from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.bodies import Fields
 from mechamap_rt.http.call import Call
-from mechamap_rt.http.keys import Keys, Right
+from mechamap_rt.http.keys import CHALLENGE, Keys, Right
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.routing import Route, read_json
 from mechamap_rt.interfaces import IAuthenticator
@@ -83,7 +83,7 @@ class Revoking:
         except AuthRefused as refused:
             if token is not None:
                 self._keys.refused(call, "token")
-            raise HTTPFault(Error.UNAUTHORIZED, str(refused)) from None
+            raise HTTPFault(Error.UNAUTHORIZED, str(refused), headers=CHALLENGE) from None
         except Unavailable:
             message = "Authentication failed: Temporarily unavailable"
             raise HTTPFault(Error.UNAVAILABLE, message, headers={"Retry-After": "2"}) from None
