@@ -38,13 +38,13 @@ class Run:
     ) -> None:
         self._seconds = seconds
         config = folder / "schemathesis.toml"
-        lines = ['hooks = "tests.openapi.hooks"', "[cache]", f'dir = "{folder / "cache"}"']
+        lines = ['hooks = "tests.openapi.hooks"', "[cache]", f'directory = "{folder / "cache"}"']
         lines += [f"[auth.openapi.{scheme}]\n{secret}" for scheme, secret in secrets.items()]
         config.write_text("\n".join(lines) + "\n")
         command = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={config}", "run"]
         command += [f"{server.url}/api/openapi.json", "--checks=all", "--continue-on-failure", "--warnings=off"]
         command += [f"--seed={seed}", f"--max-examples={examples}", "--suppress-health-check=too_slow"]
-        command += ["--generation-database=none", "--generation-deterministic"]
+        command += ["--generation-deterministic"]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
