@@ -266,6 +266,20 @@ def test_a_refreshed_token_is_the_bearer_from_then_on(asking: Server, site: Site
         assert may(client, "thread.2")
         assert client.ask(type="auth", id=1, token=new)["event"] == "authenticated"
         assert may(client, "thread.3")
+        # what only the token before was allowed to hear has ended
+        told = [one["data"] for one in client.seen if one.get("event") == "unsubscribed"]
+        assert [(data["channel"], data["reason"]) for data in told] == [("thread.2", "Unauthorized")]
+
+
+def test_a_user_s_tokens_may_hear_different_things(asking: Server, site: Site) -> None:
+    user = next(_numbers)
+    rich, poor = asking.token(user), asking.token(user, expires_in=7200)
+    site.channels = {"thread.4": {rich}}
+    with greeted(asking, rich) as one, greeted(asking, poor) as other:
+        for _ in range(2):
+            assert may(one, "thread.4")
+            assert not may(other, "thread.4")
+        assert len(asked_of(site, CHANNELS)) == 2
 
 
 def test_when_the_site_does_not_decide_nobody_is_disconnected(
