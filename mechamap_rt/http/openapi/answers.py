@@ -82,7 +82,7 @@ def errors_of(each: Operation, exempt: bool) -> Iterator[Error]:
     yield from each.who.refuses
     if variable:
         yield Error.NOT_FOUND
-    yield Error.METHOD
+    yield from (Error.METHOD, Error.TOO_SLOW)
     if each.idempotent:
         yield from (Error.CONFLICT, Error.KEY_REUSED)
     if has_body:

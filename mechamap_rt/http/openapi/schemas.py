@@ -86,6 +86,7 @@ ERRORS: Final = {
     Error.FORBIDDEN: "The key or token is valid, and does not allow this.",
     Error.NOT_FOUND: "There is no such path.",
     Error.METHOD: "The path has other methods: `Allow` names them. `HEAD` is with every `GET`, `OPTIONS` everywhere.",
+    Error.TOO_SLOW: "The request did not come in time.",
     Error.CONFLICT: "A request with this `Idempotency-Key` is still under way.",
     Error.TOO_LARGE: "The body is larger than `WS_MAX_HTTP_BUFFER_SIZE`; it was not read.",
     Error.MEDIA_TYPE: "`Content-Type` is something else than JSON, or there is a `Content-Encoding`.",
