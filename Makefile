@@ -29,7 +29,7 @@ BUNDLE := mechamap_rt/http/static/socket.io
 BUNDLE_FILES := socket.io.js socket.io.min.js socket.io.esm.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-tools lint format bench fuzz conformance chaos bundle clean distclean
+.PHONY: help run test test-tools lint format bench fuzz schemathesis conformance chaos bundle clean distclean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -64,6 +64,9 @@ fuzz: $(DEV_READY)  ## five minutes of any bytes: into the codecs (coverage-guid
 	@$(PIP) install 'atheris>=2.3'
 	$(BIN)/python -m tests.fuzz codecs --seconds 150
 	$(BIN)/python -m tests.fuzz live --seconds 150
+
+schemathesis: $(DEV_READY)  ## the HTTP API against its description, with another seed each time (ARGS='EXAMPLES SEED')
+	$(BIN)/python -m tests.openapi $(ARGS)
 
 conformance: $(DEV_READY)  ## the protocol conformance suite against any server (ARGS='http://127.0.0.1:3000 --token …')
 	$(BIN)/python -m tests.conformance $(ARGS)

@@ -44,7 +44,7 @@ class Run:
         command = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={config}", "run"]
         command += [f"{server.url}/api/openapi.json", "--checks=all", "--continue-on-failure", "--warnings=off"]
         command += [f"--seed={seed}", f"--max-examples={examples}", "--suppress-health-check=too_slow"]
-        command += ["--generation-deterministic"]
+        command += ["--generation-database=none"]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,

@@ -62,7 +62,7 @@ function answersOf(doc, operation) {
     const heading = h('summary', {}, h('span', { class: `status ${status < 400 ? 'good' : 'bad'}` }, status), ' ', ...prose(found.description));
     const within = h('div', { class: 'within' });
     if (headers.length) within.append(h('p', { class: 'bounds' }, 'Headers: ', ...headers.flatMap((each, at) => [at ? ', ' : '', h('code', {}, each)])));
-    if (content) within.append(...(content[0].includes('json') ? tables(doc, content[1].schema ?? {}) : [h('p', { class: 'type' }, content[0])]));
+    if (content) within.append(...(content[0].includes('json') ? tables(doc, content[1].schema ?? {}, { answer: true }) : [h('p', { class: 'type' }, content[0])]));
     return h('details', {}, heading, within);
   };
   return [h('h4', {}, 'Answers'), h('div', { class: 'answers' }, ...Object.entries(operation.responses).map(answer))];

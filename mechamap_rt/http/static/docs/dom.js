@@ -22,15 +22,18 @@ export function paragraphs(text) {
 
 /** A box of code with a button that copies it. */
 export function codeBox(text, label) {
+  const code = h('code', {}, text);
   const button = h('button', { class: 'copy', type: 'button', 'aria-label': `Copy ${label}` }, 'Copy');
   button.addEventListener('click', async () => {
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = 'Copied';
     } catch {
-      button.textContent = 'Not allowed';
+      // over plain HTTP a page may not copy: the reader does
+      getSelection().selectAllChildren(code);
+      button.textContent = 'Press Ctrl-C';
     }
     setTimeout(() => { button.textContent = 'Copy'; }, 1500);
   });
-  return h('div', { class: 'example' }, h('pre', { tabindex: 0 }, h('code', {}, text)), button);
+  return h('div', { class: 'example' }, h('pre', { tabindex: 0 }, code), button);
 }
