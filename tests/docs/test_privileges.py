@@ -29,7 +29,7 @@ Rows = dict[str, dict[str, str]]
 
 def table() -> Rows:
     """The cells, by row and column."""
-    text = DOCUMENT.read_text().split(":name: privileges", 1)[1]
+    text = DOCUMENT.read_text().split(":name: who-may-what", 1)[1]
     lines = [line for line in text.splitlines() if line.startswith("   ")]
     rulers = [line for line in lines if line.startswith("   ====")]
     spans = [match.span() for match in re.finditer("=+", rulers[0])]
