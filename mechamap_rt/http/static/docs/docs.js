@@ -87,6 +87,8 @@ function operationCard(doc, operation) {
 function openNamed() {
   const card = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (card?.classList.contains('operation')) {
+    // what it says is filled in when it opens, and the page is longer then
+    if (!card.open) card.addEventListener('toggle', () => card.scrollIntoView(), { once: true });
     card.open = true;
     card.scrollIntoView();
     card.querySelector('summary').focus({ preventScroll: true });

@@ -23,7 +23,7 @@ export function typeOf(doc, value, depth = 0) {
   const several = variants(schema);
   if (several && depth < DEPTH) return [...new Set(several.map((each) => typeOf(doc, each, depth + 1)))].join(' | ');
   const type = [schema.type ?? 'any'].flat();
-  return type.map((each) => (each === 'array' ? `list of ${typeOf(doc, schema.items ?? {}, depth + 1)}` : each)).join(' | ');
+  return type.map((each) => (each !== 'array' ? each : schema.items ? `list of ${typeOf(doc, schema.items, depth + 1)}` : 'empty list')).join(' | ');
 }
 
 // the largest ids are more than a number is exact for here
@@ -32,11 +32,7 @@ const shown = (number) => (number > Number.MAX_SAFE_INTEGER ? '2⁶³−1' : num
 function boundsOf(schema) {
   const words = [];
   const between = (low, high, unit) => {
-    if (low === undefined && high === undefined) return;
-    if (high === 0) {
-      words.push('an empty one only');
-      return;
-    }
+    if ((low === undefined && high === undefined) || high === 0) return;
     const text = low === undefined ? `at most ${shown(high)}` : high === undefined ? `at least ${shown(low)}` : `${shown(low)} to ${shown(high)}`;
     words.push(unit ? `${text} ${unit}` : text);
   };
