@@ -17,19 +17,21 @@ tested = $(BIN)/python -m pytest $(1) $(2) || { test $$? -eq 1 \
 	    && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1 $(2) \
 	    && echo "=== passed at the second try; what failed at the first is worth a look ==="; }
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The versions that all of us have (make constraints).
+CONSTRAINED := --constraint constraints.txt --build-constraint constraints.txt
 
 # Stamps: a file per finished step, so that the second time costs nothing.
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 PEER_READY := bench/peer/node_modules/.package-lock.json
-PACKAGING := setup.cfg pyproject.toml
+PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 CLIENTS := tests/clients
 BUNDLE := mechamap_rt/http/static/socket.io
 BUNDLE_FILES := socket.io.js socket.io.min.js socket.io.esm.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-tools lint format bench fuzz schemathesis conformance chaos bundle clean distclean
+.PHONY: help run test test-tools lint format constraints audit bench fuzz schemathesis conformance chaos bundle clean distclean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -47,15 +49,23 @@ else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-lint: $(DEV_READY)  ## ruff (rules and format), mypy strict, import direction
+lint: $(DEV_READY)  ## ruff (rules and format), mypy strict, import direction, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check-dependencies
 
 format: $(DEV_READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Not after an installation: one with the pins as they are may be what does not work.
+constraints: $(BIN)/python  ## resolve the newest versions and pin them in constraints.txt
+	$(BIN)/python scripts/make-constraints
+
+audit: $(DEV_READY)  ## ask the public database of advisories about every pinned version (needs the network)
+	@scripts/audit $(ARGS)
 
 bench: $(DEV_READY) $(PEER_READY)  ## measure it against its peers: a table and JSON (ARGS are passed on)
 	$(BIN)/mechamap-bench run $(ARGS)
@@ -94,13 +104,14 @@ $(BIN)/python:
 # server started by another user could not write.
 $(RUN_READY): $(BIN)/python $(PACKAGING)
 	@echo "installing mechamap-rt into $(VENV)"
-	@$(PIP) install --editable .
+	@$(PIP) install --constraint constraints.txt pip setuptools
+	@$(PIP) install $(CONSTRAINED) --editable .
 	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 	@touch $@
 
 $(DEV_READY): $(RUN_READY)
 	@echo "installing the tools for tests, lint and benchmarks into $(VENV)"
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install $(CONSTRAINED) --editable '.[dev]'
 	@touch $@
 
 # -- the browser's Socket.IO client, for /socket.io/socket.io.js and the demo console ------------------------------
