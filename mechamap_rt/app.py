@@ -274,7 +274,7 @@ class Realtime:
         """
         until = self._reactor.seconds() + max(seconds, HTTP_PATIENCE)
         await self.close()
-        self.site.closing = True
+        self.site.closing = self.tunnels.closing = True
         self.rights.retire()
         self.site.hurry_forwarded()
         drain = Drain(self._reactor, self.gate, self.engine, self.tunnels, arrived, self.batches.flush)

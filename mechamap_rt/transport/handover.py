@@ -32,6 +32,7 @@ from mechamap_rt.errors import Disconnect
 from mechamap_rt.system.accepting import Tunnelled, take_end, take_over
 from mechamap_rt.system.scoreboard import FairShare
 from mechamap_rt.transport.tunnel import Opening, Tunnels
+from mechamap_rt.transport.upgrade import Probe
 
 _log = Logger()
 
@@ -176,10 +177,11 @@ class Handover:
             return False
         if isinstance(transport, tcp.Connection) and not transport.TLS:
             self._give_socket(owner, transport, head)
-        elif isinstance(transport, ProtocolWrapper):
+        elif isinstance(transport, ProtocolWrapper) and not self._tunnels.closing:
             link = owner
             self._tunnels.dig(TUNNEL, link, transport, head, lambda number: link.tell(RELEASE, _NUMBER.pack(number, 0)))
         else:
+            # refused, as a session that nobody has: its client goes on polling, and need not leave in a moment
             return False
         self.given += 1
         return True
@@ -221,11 +223,13 @@ class Handover:
         end: Any = self._ends.get(_NUMBER.unpack_from(body)[0])
         if end is None:
             return
-        dismiss = getattr(end.protocol, "dismiss", None)
-        if dismiss is None:
+        session = getattr(end.protocol, "session", None)
+        if session is None:
             end.loseConnection()
+        elif isinstance(session, Probe):
+            session.release(Disconnect.RESTART)
         else:
-            dismiss(Disconnect.RESTART)
+            session.dismiss(Disconnect.RESTART)
 
 
 class Forwarded:

@@ -74,6 +74,7 @@ class Tunnels:
     """The tunnels that begin in this process.
 
     :ivar open: those that there are.
+    :ivar closing: none is begun any more: this process lets its clients go.
     """
 
     def __init__(self, reactor: IReactorSocket, wheel: Wheel) -> None:
@@ -81,6 +82,7 @@ class Tunnels:
         self._wheel = wheel
         self._numbers = count(1)
         self.open: dict[Tunnel, None] = {}
+        self.closing = False
 
     def dig(
         self, kind: int, owner: Link, transport: ProtocolWrapper, head: bytes, release: Callable[[int], object]

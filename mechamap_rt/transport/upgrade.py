@@ -53,6 +53,16 @@ class Probe:
         self._give_up()
         self._pipe.finish(reason)
 
+    def release(self, reason: Disconnect) -> None:
+        """The way over which the client wants to move will end, though its session's process stays.
+
+        Who was told ``3probe`` has stopped to poll for good: the whole session has to begin anew.
+        """
+        if self.probed:
+            self._session.dismiss(reason)
+        else:
+            self.dismiss(reason)
+
     def _settle(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
