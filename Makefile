@@ -31,7 +31,7 @@ BUNDLE := mechamap_rt/http/static/socket.io
 BUNDLE_FILES := socket.io.js socket.io.min.js socket.io.esm.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-tools lint format constraints audit bench fuzz schemathesis conformance chaos bundle clean distclean
+.PHONY: help run test test-tools lint format constraints audit bench fuzz schemathesis conformance chaos abuse bundle clean distclean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -84,6 +84,9 @@ conformance: $(DEV_READY)  ## the protocol conformance suite against any server 
 chaos: $(DEV_READY)  ## fifty reloads under traffic, then two minutes of workers that die and hang: two tables
 	$(BIN)/python -m tests.chaos reloads
 	$(BIN)/python -m tests.chaos soak
+
+abuse: $(DEV_READY)  ## every attack in its whole size against a server with bystanders: a table
+	$(BIN)/python -m tests.abuse $(ARGS)
 
 $(PEER_READY): bench/peer/package-lock.json
 	cd bench/peer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -48,7 +48,7 @@ class Attack:
     run: Callable[[Target], str]
     sizes: tuple[int, int]
     unit: str
-    seconds: tuple[float, float] = (2.0, 8.0)
+    seconds: tuple[float, float] = (1.2, 8.0)
     grows: int = 16
     settings: dict[str, str] = field(default_factory=dict)
 

@@ -82,7 +82,7 @@ def reconnects(target: Target) -> str:
 
 
 ATTACKS = (
-    Attack("connections that say nothing", silent, (1500, 10_000), "connections", (2.5, 22.0), grows=32),
-    Attack("connections that are idle", idle, (1000, 8000), "connections", (2.5, 12.0), grows=64),
-    Attack("reconnects", reconnects, (100, 100), "a second", (2.0, 8.0)),
+    Attack("connections that say nothing", silent, (1500, 10_000), "connections", (1.5, 22.0), grows=32),
+    Attack("connections that are idle", idle, (1000, 8000), "connections", (1.5, 12.0), grows=64),
+    Attack("reconnects", reconnects, (100, 100), "a second"),
 )

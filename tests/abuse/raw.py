@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 LIMIT = 5.0
 #: Seconds after which nothing more is expected.
-QUIET = 0.4
+QUIET = 0.15
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ def exchange(port: int, *parts: bytes, tls: ssl.SSLContext | None = None, quiet:
     one = raw if tls is None else tls.wrap_socket(raw, server_hostname="localhost")
     with one:
         got, ended = b"", False
-        for part in parts:
+        for number, part in enumerate(parts, 1):
             try:
                 one.sendall(part)
             except OSError:
                 break
-            more, ended = _read(one, quiet)
+            more, ended = _read(one, quiet if number == len(parts) else 0.001)
             got += more
             if ended:
                 break

@@ -86,8 +86,8 @@ def endless_line(target: Target) -> str:
 
 
 ATTACKS = (
-    Attack("heads, a byte at a time", slow_heads, (100, 1000), "connections", (2.5, 18.0)),
-    Attack("bodies, a byte at a time", slow_bodies, (50, 300), "connections", (2.5, 8.0)),
+    Attack("heads, a byte at a time", slow_heads, (100, 1000), "connections", (1.2, 18.0)),
+    Attack("bodies, a byte at a time", slow_bodies, (50, 300), "connections", (1.2, 8.0)),
     Attack("heads of endless lines", endless_lines, (5, 20), "connections"),
     Attack("heads of one endless line", endless_line, (5, 20), "connections"),
 )

@@ -36,5 +36,10 @@ def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Att
 
 @pytest.mark.parametrize("attack", ALL, ids=lambda attack: attack.name)
 def test_nobody_else_notices(besieged: Callable[[Attack], Siege], attack: Attack) -> None:
-    result = besieged(attack).suffer(attack)
+    siege = besieged(attack)
+    result = siege.suffer(attack)
+    if result.faults():
+        # a machine that has much else to do is late once; a server that an attack holds up is late every time
+        siege.calm(CALM)
+        result = siege.suffer(attack)
     assert not result.faults(), result

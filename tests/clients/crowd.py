@@ -31,7 +31,7 @@ class Member:
         self.buffer = b""
         self.closed: tuple[int, str] | None = None
         while b"\r\n\r\n" not in self.buffer:
-            self._receive(5.0)
+            assert self._receive(5.0), f"closed after {self.buffer!r}"
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
         assert b" 101 " in head, head
         self.wait_for(b'"type":"connected"')
