@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from ipaddress import ip_address
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall, deferLater
-from twisted.web.resource import IResource
+from twisted.internet.task import deferLater
 
-from mechamap_rt import demo
-from mechamap_rt.announcement import features
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.community import Community
@@ -25,24 +19,8 @@ from mechamap_rt.core.batches import Batches
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
-from mechamap_rt.http.administration import Administration
-from mechamap_rt.http.audit import Acts
-from mechamap_rt.http.call import Call
-from mechamap_rt.http.description import description_route
-from mechamap_rt.http.idempotency import Idempotency
-from mechamap_rt.http.information import Information
-from mechamap_rt.http.keys import Keys
-from mechamap_rt.http.limits import RateLimits
-from mechamap_rt.http.monitoring import Monitoring
-from mechamap_rt.http.pages import pages
 from mechamap_rt.http.polling import PollingResource
-from mechamap_rt.http.presence import Attendance
 from mechamap_rt.http.protection import Protection
-from mechamap_rt.http.publishing import Publishing
-from mechamap_rt.http.replies import Error, HTTPFault, Reply
-from mechamap_rt.http.revoking import Revoking
-from mechamap_rt.http.routing import Route, Router
-from mechamap_rt.http.traffic import Traffic
 from mechamap_rt.http.tree import Tree, make_site
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, Place, process_name
@@ -50,8 +28,6 @@ from mechamap_rt.rights import Rights
 from mechamap_rt.settings import Settings
 from mechamap_rt.settings.addresses import TrustProxy
 from mechamap_rt.system import descriptors, listening
-from mechamap_rt.system.collector import Collector
-from mechamap_rt.system.meter import Meter, Sample
 from mechamap_rt.system.names import Resolver
 from mechamap_rt.transport.drain import Drain
 from mechamap_rt.transport.engineio import EngineDoor
@@ -62,6 +38,8 @@ from mechamap_rt.transport.native import NativeDoor
 from mechamap_rt.transport.pending import Pending, own_address
 from mechamap_rt.transport.port import Port
 from mechamap_rt.transport.tunnel import Tunnels
+from mechamap_rt.watching import Watching
+from mechamap_rt.web import Web
 from mechamap_rt.wire.forwarded import client_address
 
 if TYPE_CHECKING:
@@ -71,8 +49,6 @@ if TYPE_CHECKING:
 STOP_TIMEOUT: Final = 3.0
 #: Seconds in which an HTTP client that is silent may still ask, when its process is replaced.
 HTTP_PATIENCE: Final = 1.0
-#: Seconds between two readings of the meter.
-MEASURED_EVERY: Final = 1.0
 #: Seconds of these in which polling clients may still ask for what is left for them.
 POLLING_PATIENCE: Final = 1.0
 
@@ -99,15 +75,12 @@ class Realtime:
         self.community = Community(reactor, place, self.node, self.rights, self.census, self.wheel, self.turn, settings)
         self.lobby = self.community.lobby
         self.gate = _gate(reactor, settings, self.turn, self.wheel)
-        self.traffic = Traffic()
+        self.watching = Watching(reactor, settings, place, self.node, self.turn)
+        self.web = Web(reactor, settings, place, self.node, self.census, self.rights, self.community, self.watching)
         self.port = self._port()
-        self.meter = Meter(reactor, reactor.seconds)
-        self._sample = self.meter.sample()
-        self._measuring = LoopingCall(self._measure)
-        self._began = time.monotonic()
+        self.watching.more.append(self._measure)
         #: Makes connections secure, with the certificate that it is given; ``None`` without TLS.
         self.terminal = _terminal(reactor) if settings.tls.enabled else None
-        self._collector = Collector(reactor, settings.cluster.gc_interval)
 
     # building
 
@@ -137,10 +110,10 @@ class Realtime:
         )
         engineio = dict.fromkeys(("/socket.io/", "/socket.io"), self.engine.accept)
         self.gate.routes.update(engineio | {"/ws": native.accept})
-        tree = self._tree()
+        self.polling = PollingResource(self.engine, self.gate, partial(_address, settings.server.trust_proxy))
         site = self.site = make_site(
             self._reactor,
-            tree,
+            Tree(self.web.pages, self.web.router, self.gate, self.polling),
             self.engine,
             ws.max_http_buffer_size,
             settings.http.compression_enabled,
@@ -163,65 +136,6 @@ class Realtime:
             port.handover = site.express.handover = self.polling.handover = handover
         return port
 
-    def _tree(self) -> Tree:
-        settings = self._settings
-        trust = settings.server.trust_proxy
-        keys = self.keys = Keys(
-            api_keys=(settings.laravel.api_key, *settings.laravel.previous_api_keys),
-            admin_keys=(settings.admin.key, *settings.admin.previous_keys),
-            authenticator=self.rights.authenticator,
-            allow_from=settings.laravel.broadcast_allow_from,
-            hops=trust.hops,
-            networks=trust.networks,
-            rates=self._place.rates,
-            failures=settings.rate_limit.auth_failures,
-        )
-        acts = Acts(self._place.audit, keys)
-        bundle = pages("socket.io")
-        served: dict[str, IResource] = {f"/socket.io/{name}": page for name, page in bundle.items()}
-        self.monitoring = Monitoring(
-            self.node,
-            keys,
-            acts,
-            time.time,
-            self.measure,
-            self.traffic,
-            features(settings),
-            enabled=settings.monitoring.metrics_enabled,
-            prometheus=settings.monitoring.prometheus_metrics,
-        )
-        routes = [
-            *Publishing(self.node, keys, time.time, Idempotency(self._reactor, self._place.ledger)).routes(),
-            *Attendance(self.community.presence, keys, time.time).routes(),
-            *Administration(self.census, keys, acts, time.time).routes(),
-            *self.monitoring.routes(),
-            *Revoking(self.community.revocation, self.rights.authenticator, keys, acts, time.time).routes(),
-            *Information(
-                self.node,
-                self.census,
-                keys,
-                time.time,
-                features(settings),
-                settings.server.node_env,
-                lambda: self.router.draining or self.site.closing,
-                self.rights.database.status,
-                self.rights.figures,
-            ).routes(),
-        ]
-        if settings.demo:
-            console = pages("console")
-            served |= {f"/console/{name}": page for name, page in console.items()}
-            served |= {"/console": console["index.html"], "/console/": console["index.html"]}
-            routes.append(_console_route(settings, bool(bundle)))
-        docs = pages("docs")
-        served |= {f"/docs/{name}": page for name, page in docs.items()}
-        served |= {"/docs": docs["index.html"], "/docs/": docs["index.html"]}
-        routes.append(description_route(routes, settings.ws.max_http_buffer_size))
-        self.limits = RateLimits(self._place.rates, settings.rate_limit, keys.account)
-        self.router = Router(routes, self.traffic, self.limits)
-        self.polling = PollingResource(self.engine, self.gate, partial(_address, trust))
-        return Tree(served, self.router, self.gate, self.polling)
-
     # life
 
     async def start_up(self) -> None:
@@ -229,16 +143,13 @@ class Realtime:
         self._reactor.installNameResolver(Resolver(self._reactor))
         await self.rights.start()
         await self.node.start()
-        self.meter.start()
-        self._measuring.clock = self._reactor
-        self._measuring.start(MEASURED_EVERY)
+        self.watching.start()
         self.community.start()
-        self._collector.start()
 
     def accept(self) -> None:
         """Take clients."""
         place = self._place
-        self.monitoring.start()
+        self.web.monitoring.start()
         self.community.revocation.start()
         if place.share is not None:
             place.share.start()
@@ -274,7 +185,7 @@ class Realtime:
         """
         until = self._reactor.seconds() + max(seconds, HTTP_PATIENCE)
         await self.close()
-        self.site.closing = self.tunnels.closing = True
+        self.site.closing = self.tunnels.closing = self.web.information.closing = True
         self.rights.retire()
         self.site.hurry_forwarded()
         drain = Drain(self._reactor, self.gate, self.engine, self.tunnels, arrived, self.batches.flush)
@@ -287,53 +198,32 @@ class Realtime:
         return drain.dismissed
 
     def figures(self) -> dict[str, Any]:
-        """What an operator sees of it."""
-        node = self.node
+        """What an operator, and the master, see of it."""
         certificate = {} if self.terminal is None else {"certificate": self.terminal.figures()}
+        pools = self.rights.database.figures().get("pools", ())
         return certificate | {
+            **self.watching.figures(),
             "tunnels": len(self.tunnels.open),
-            "degraded": node.degraded,
-            "connections": node.connection_count(),
-            "users": node.user_count(),
-            "subscriptions": node.hub.subscriptions,
-            "published": node.published,
-            "delivered": node.hub.delivered,
+            "database": self.rights.database.status(),
+            "pool": max((100 * pool["inUse"] / pool["size"] for pool in pools if pool.get("size")), default=0.0),
         }
 
-    def _measure(self) -> None:
-        self._sample = self.meter.sample()
-
-    @property
-    def sample(self) -> Sample:
-        """What the process used in the last second or so."""
-        return self._sample
-
-    def measure(self) -> dict[str, Any]:
-        """The figures of this process for :class:`~mechamap_rt.http.monitoring.Monitoring`; times in seconds."""
-        outboxes = self.turn.stats
+    def _measure(self) -> dict[str, Any]:
+        """Figures of what :class:`Watching` does not know."""
         database = self.rights.database.figures()
-        pools = [100 * pool["inUse"] / pool["size"] for pool in database.get("pools", ()) if pool.get("size")]
-        return {
-            "worker": self.node.name,
-            "uptime": time.monotonic() - self._began,
-            **self.figures(),
-            **self._sample,
-            "cpuSeconds": time.process_time(),
-            "dropped": outboxes.dropped,
-            "coalesced": outboxes.coalesced,
-            "bytes": outboxes.bytes,
-            **self.traffic.figures(),
-            "answers": [(route, status, count) for (route, status), count in self.traffic.answers.items()],
-            "limited": self.limits.refused,
-            "wrongKeys": self.keys.failed,
-            "database": database["status"],
-            "pool": max(pools, default=0.0),
+        return self.figures() | {
+            "pools": database.get("pools", ()),
+            "limited": self.web.limits.refused,
+            "wrongKeys": self.web.keys.failed,
+            "requests_by_name": list(self.community.dispatcher.requests.items()),
         }
 
     async def shut_down(self) -> None:
         """Let nobody in, let every client go so that it comes back by itself, then close what is behind."""
         deadline = self._reactor.seconds() + STOP_TIMEOUT
-        self.router.draining = self.gate.draining = self.engine.draining = self.lobby.closing = True
+        self.web.information.closing = self.web.router.draining = self.gate.draining = self.engine.draining = (
+            self.lobby.closing
+        ) = True
         self.batches.close()
         self.engine.dismiss_all(Disconnect.RESTART)
         self.gate.dismiss_all(Disconnect.RESTART)
@@ -350,10 +240,7 @@ class Realtime:
         self.tunnels.abort_all()
         self.port.abort_all()
         await deferLater(self._reactor, 0)
-        self._collector.stop()
-        self.meter.stop()
-        if self._measuring.running:
-            self._measuring.stop()
+        self.watching.stop()
         if self._place.share is not None:
             self._place.share.stop()
         # the user's other devices shall hear of it, and the bus still carries
@@ -386,28 +273,6 @@ def _gate(reactor: IReactor, settings: Settings, turn: Turn, wheel: Wheel) -> Ga
     return Gate(reactor, turn=turn, wheel=wheel, max_payload=size, address_of=address_of, deflate=deflate)
 
 
-def _by_address(host: str, domain: str) -> bool:
-    """Is the server called by an address, or a name that is its own?
-
-    A page of a stranger's name that is made to mean this host (DNS rebinding) is of one origin with it.
-    """
-    name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
-    try:
-        ip_address(name)
-    except ValueError:
-        return name in ("localhost", domain.lower() or "localhost")
-    return True
-
-
 def _address(trust: TrustProxy, peer: str, forwarded: str | None) -> str:
     """A client's address, as far as proxies are trusted to tell it."""
     return client_address(peer, forwarded, trust.hops, trust.networks)
-
-
-def _console_route(settings: Settings, socketio: bool) -> Route:
-    async def answer(call: Call) -> Reply:
-        if not _by_address(call.header(b"host") or "", settings.server.domain):
-            raise HTTPFault(Error.FORBIDDEN, "Open the console by this host's address, not by a name")
-        return Reply.of(demo.console_config(settings, time.time(), socketio))
-
-    return Route("/console/config.json", {"GET": answer})

@@ -29,6 +29,7 @@ from mechamap_rt.transport.lobby import Lobby
 class Community:
     """The people of one process.
 
+    :ivar dispatcher: takes what they ask for.
     :ivar lobby: lets them in and sees them out.
     :ivar presence: who of them, and of those of other processes, is where.
     :ivar inbox: their notifications.
@@ -61,10 +62,10 @@ class Community:
         self.lobby = self._lobby()
 
     def _lobby(self) -> Lobby:
-        self._dispatcher = Dispatcher(self._commands(), self._store, time.time)
+        self.dispatcher = Dispatcher(self._commands(), self._store, time.time)
         return Lobby(
             node=self._node,
-            dispatcher=self._dispatcher,
+            dispatcher=self.dispatcher,
             authenticator=self._rights.authenticator,
             store=self._store,
             typing=self._typing,
@@ -97,7 +98,7 @@ class Community:
             typing=self._typing,
             clock=time.time,
         )
-        requests = lambda: self._dispatcher.requests  # noqa: E731
+        requests = lambda: self.dispatcher.requests  # noqa: E731
         debugging = Debugging(node, self._census, self._wheel, requests, self._turn.stats, time.time)
         return {
             **client.table(),

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, Final
+
+#: Why a token is refused whose time is over.
+EXPIRED: Final = "Token expired"
 
 
 class Code(StrEnum):
@@ -50,6 +53,23 @@ class AuthRefused(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(f"Authentication failed: {reason}")
         self.reason = reason
+
+
+class OperationFault(Exception):
+    """What an operator asks for cannot be done.
+
+    :param code: for programs; ``str()`` is the sentence for people.
+    :param field: the argument that is wrong, where one is.
+    """
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+    def members(self) -> dict[str, str]:
+        found = {"code": self.code, "message": str(self)}
+        return found if self.field is None else found | {"field": self.field}
 
 
 class Unavailable(Exception):

@@ -77,6 +77,12 @@ class IBus(Interface):
     def ask(question: str, body: bytes) -> Deferred[list[bytes]]:
         """The answers of every process, this one's first; one that does not answer in time is left out."""
 
+    def probe() -> Deferred[bool]:
+        """Send something all the way that a publication goes, back to this process; fires with whether it came."""
+
+    def figures() -> dict[str, Any]:
+        """For metrics: ``connected``; over a network also ``buffered``, ``lost``, ``reconnects`` and ``hosts``."""
+
 
 class ISessionStore(Interface):
     """Counts what is the cluster's and not one process's: transports, users' connections, events.
@@ -140,6 +146,15 @@ class IAuditLog(Interface):
         :param address: from where, if over the network.
         :param request: the request's id.
         """
+
+
+class IHelm(Interface):
+    """The process that looks after those of its host, seen from one that serves clients."""
+
+    facts: dict[str, Any] = Attribute("What it last said of itself, its workers and its alerts")
+
+    def steer(command: str, asked: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
+        """Have it do what an operator asks; fails with :class:`~mechamap_rt.errors.OperationFault`."""
 
 
 class IAuthenticator(Interface):

@@ -13,7 +13,7 @@ from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.core.ledger import Ledger
 from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.publication import base36
-from mechamap_rt.interfaces import IBus, ILedger, ISessionStore
+from mechamap_rt.interfaces import IBus, IHelm, ILedger, ISessionStore
 from mechamap_rt.sessions.local import LocalLedger, LocalStore
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.audit import AuditLog, audit_file
@@ -65,6 +65,7 @@ class Place:
     :ivar rates: what the processes of the host have counted lately.
     :ivar ledger: what has been done already.
     :ivar audit: where acts of administration are noted.
+    :ivar helm: the process that looks after this one.
     :ivar relay: the streams to the other processes of the host, if there can be any.
     :ivar sockets: listening sockets, bound.
     :ivar share: keeps the processes of the host from accepting more than their share.
@@ -76,6 +77,7 @@ class Place:
     ledger: ILedger
     rates: RateTable
     audit: AuditLog
+    helm: IHelm
     relay: RelayBus | None = None
     sockets: list[Bound] = field(default_factory=list)
     share: FairShare | None = None
@@ -117,14 +119,14 @@ def remembered(settings: Settings, host: ILedger, bus: IBus) -> ILedger:
     return ledger
 
 
-def alone(reactor: Any, settings: Settings) -> Place:
+def alone(reactor: Any, settings: Settings, helm: IHelm) -> Place:
     """The place of a process that has its host for itself."""
     name = process_name(host_name(settings), 1)
     bus = joined(reactor, settings, MemoryBus(), name)
     store = LocalStore(Tally(quota(settings), reactor.seconds))
     ledger = remembered(settings, LocalLedger(Ledger(reactor.seconds)), bus)
     audit = audit_log(reactor, settings, name)
-    return Place(name, bus, stored(reactor, settings, store, bus, name), ledger, RateTable.create(), audit)
+    return Place(name, bus, stored(reactor, settings, store, bus, name), ledger, RateTable.create(), audit, helm)
 
 
 def audit_log(reactor: Any, settings: Settings, name: str) -> AuditLog:

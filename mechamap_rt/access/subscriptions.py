@@ -75,6 +75,7 @@ class Subscriptions:
 
     async def review(self, connection: Connection) -> None:
         """The user's rights have changed: end the subscriptions that they no longer cover."""
+        self._node.kinds.count(connection)
         self._changed(connection)
         held = tuple(connection.subscriptions.values())
         if not await self._look((connection, names[0]) for names in held):

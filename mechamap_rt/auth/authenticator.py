@@ -14,7 +14,7 @@ from mechamap_rt.auth.backends import Backend
 from mechamap_rt.auth.cache import TokenCache, key_of
 from mechamap_rt.auth.jwt import MAX_LENGTH, require_connect
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.errors import AuthRefused, Unavailable
+from mechamap_rt.errors import EXPIRED, AuthRefused, Unavailable
 from mechamap_rt.interfaces import IAuthenticator
 
 #: How often a token is asked about while it, or its user, is revoked again and again.
@@ -71,7 +71,7 @@ class Authenticator:
 
     def _current(self, identity: Identity) -> Deferred[Identity]:
         if identity.expires_at is not None and identity.expires_at <= self._clock():
-            return fail(AuthRefused("Token expired"))
+            return fail(AuthRefused(EXPIRED))
         return succeed(identity)
 
     def _fly(self, token: str, key: bytes) -> Deferred[Identity]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from mechamap_rt.auth import sanctum
 from mechamap_rt.auth.jwt import CONNECT, JWTVerifier
 from mechamap_rt.core.identity import MAX_ID, Identity
-from mechamap_rt.errors import AuthRefused
+from mechamap_rt.errors import EXPIRED, AuthRefused
 from mechamap_rt.interfaces import IAccounts
 
 
@@ -66,7 +66,7 @@ class DatabaseBackend:
         if not sanctum.is_genuine(parts, None if row is None else row.digest) or row is None:
             raise AuthRefused("Invalid token")
         if row.expires_at is not None and row.expires_at <= self._clock():
-            raise AuthRefused("Token expired")
+            raise AuthRefused(EXPIRED)
         if row.user is None or not row.user.active:
             raise AuthRefused("User account is not active")
         permissions = sanctum.permissions(row.abilities, row.user.permissions, CONNECT)

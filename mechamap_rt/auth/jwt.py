@@ -10,7 +10,7 @@ from typing import Any, Final
 import jwt
 
 from mechamap_rt.core.identity import INVISIBLE, MAX_ID, Identity
-from mechamap_rt.errors import AuthRefused
+from mechamap_rt.errors import EXPIRED, AuthRefused
 
 #: A longer token is not looked at.
 MAX_LENGTH: Final = 8192
@@ -53,7 +53,7 @@ class JWTVerifier:
         try:
             return _identity(self._claims(token))
         except jwt.ExpiredSignatureError:
-            raise AuthRefused("Token expired") from None
+            raise AuthRefused(EXPIRED) from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
             raise AuthRefused("Invalid token") from None
 

@@ -17,7 +17,7 @@ from mechamap_rt.auth.decisions import Decisions
 from mechamap_rt.auth.exchange import Exchange, why
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.identity import Identity, Member
-from mechamap_rt.errors import AuthRefused, Unavailable
+from mechamap_rt.errors import EXPIRED, AuthRefused, Unavailable
 from mechamap_rt.interfaces import IPolicy
 from mechamap_rt.wire import json
 
@@ -223,7 +223,7 @@ def _reason(status: int, answer: bytes) -> str:
     """The site's refusal in the contract's words."""
     message = str(_decoded(answer).get("message", "")).lower()
     if "expired" in message:
-        return "Token expired"
+        return EXPIRED
     if "active" in message or "banned" in message:
         return "User account is not active"
     return "Insufficient permissions" if status == 403 else "Invalid token"

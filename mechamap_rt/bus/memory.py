@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
@@ -38,3 +40,9 @@ class MemoryBus:
 
     def ask(self, question: str, body: bytes) -> Deferred[list[bytes]]:
         return succeed([] if self._receiver is None else [self._receiver.on_question(question, body)])
+
+    def probe(self) -> Deferred[bool]:
+        return succeed(self._receiver is not None)
+
+    def figures(self) -> dict[str, Any]:
+        return {"connected": self._receiver is not None}

@@ -19,8 +19,12 @@ from mechamap_rt.core.batches import Batches
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection, Encoder, State
 from mechamap_rt.core.hub import Hub
-from mechamap_rt.core.outbox import Frame
+from mechamap_rt.core.kinds import Kinds
+from mechamap_rt.core.metrics import Counts
+from mechamap_rt.core.outbox import Frame, Outbox
 from mechamap_rt.core.publication import DeliveryClass, Priority, Publication, PublicationIds
+from mechamap_rt.core.tracing import Tracing
+from mechamap_rt.core.visits import Visits
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.interfaces import IBus, IReceiver
 from mechamap_rt.wire import json
@@ -63,6 +67,11 @@ class Node:
         self._when_whole: list[Callable[[], object]] = []
         self.published = 0
         self.degraded = False
+        self.kinds = Kinds()
+        self.counts = Counts()
+        #: Remembers what became of publications; ``None`` for nobody.
+        self.tracing: Tracing | None = None
+        self.visits = Visits()
 
     def start(self) -> Deferred[None]:
         return self._bus.start(self)
@@ -79,10 +88,19 @@ class Node:
         self._connections[connection.id] = connection
         user = connection.identity.user_id
         self._users[user] = (*self._users.get(user, ()), connection)
+        self.move(connection, connection.outbox)
+
+    def move(self, connection: Connection, outbox: Outbox) -> None:
+        """A connection is carried by this outbox from now on."""
+        connection.outbox = outbox
+        outbox.user = connection.identity.user_id
+        if connection.id in self._connections:
+            self.kinds.count(connection)
 
     def leave(self, connection: Connection) -> None:
         """A connection has ended: its subscriptions end with it."""
         connection.state = State.CLOSED
+        self.kinds.uncount(connection)
         for resource, names in connection.subscriptions.items():
             if self.hub.remove(connection, resource, names[0]):
                 self._bus.unsubscribe(resource)
@@ -158,6 +176,7 @@ class Node:
         held = connection.subscriptions
         if connection.state is State.ACTIVE and channel.resource not in held:
             held[channel.resource] = (channel.name,)
+            self.visits.changed(connection, channel.resource, True)
             if self.hub.add(connection, channel.resource, channel.name):
                 # who waited for the same and left meanwhile has given up the interest: said again, it stays
                 self._bus.subscribe(channel.resource)
@@ -181,6 +200,7 @@ class Node:
             connection.subscriptions[channel.resource] = rest
             self.hub.add(connection, channel.resource, rest[0])
         else:
+            self.visits.changed(connection, channel.resource, False)
             del connection.subscriptions[channel.resource]
             if last:
                 self._bus.unsubscribe(channel.resource)
@@ -189,7 +209,10 @@ class Node:
     def drop(self, connection: Connection, resource: str) -> None:
         """End a subscription, by whatever names."""
         names = connection.subscriptions.pop(resource, None)
-        if names is not None and self.hub.remove(connection, resource, names[0]):
+        if names is None:
+            return
+        self.visits.changed(connection, resource, False)
+        if self.hub.remove(connection, resource, names[0]):
             self._bus.unsubscribe(resource)
 
     # publications
@@ -205,24 +228,37 @@ class Node:
         sender: str = "",
         counted: bool = True,
         priority: Priority = Priority.HIGH,
+        source: str = "client",
+        request: str = "",
     ) -> tuple[str, Deferred[int]]:
         """Publish on ``channel``; ``data`` is JSON.
 
         :param counted: is the number of subscribers wanted? Otherwise it may be too small.
         :param priority: may it be held back for a moment? Those who are subscribed then get it; the number is of now.
+        :param source: who publishes, see :class:`~mechamap_rt.core.metrics.Counts`, and ``request``: the id of the
+            HTTP request by which.
         :returns: the publication's id, and a Deferred with the number of subscribers in the whole cluster.
         """
         publication = Publication(
             self._ids(), channel, event, data, delivery=delivery, key=key, sender=sender, priority=priority
         )
         self.published += 1
+        self.counts.sources[source] += 1
+        if self.tracing is not None:
+            self.tracing.accepted(publication, source, request)
         return publication.id, self._bus.publish(publication, counted)
 
     def announce(
-        self, channel: Channel, event: str, payload: dict[str, Any], sender: str = "", key: str | None = None
+        self,
+        channel: Channel,
+        event: str,
+        payload: dict[str, Any],
+        sender: str = "",
+        key: str | None = None,
+        source: str = "client",
     ) -> None:
         """Publish what a client did, to the channel's other subscribers."""
-        self.publish(channel, event, json.encode(payload), sender=sender, key=key, counted=False)
+        self.publish(channel, event, json.encode(payload), sender=sender, key=key, counted=False, source=source)
 
     def listen(self, event: str, heard: Heard) -> None:
         """Have ``heard`` called with every publication of that event that comes here, before it is delivered."""

@@ -24,6 +24,7 @@ class Parcel(msgspec.Struct, array_like=True, gc=False):
     key: str
     sender: str
     priority: int = 0
+    born: float = 0.0
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -31,7 +32,8 @@ _decoder: Final = msgspec.msgpack.Decoder(Parcel)
 _PRIORITIES: Final = {int(each): each for each in Priority}
 
 
-def pack(publication: Publication) -> bytes:
+def pack(publication: Publication, *, host: bool = False) -> bytes:
+    """:param host: is it for a process of this host, which has the same clock?"""
     return _encoder.encode(
         (
             publication.id,
@@ -42,6 +44,7 @@ def pack(publication: Publication) -> bytes:
             publication.key,
             publication.sender,
             int(publication.priority),
+            publication.born if host else 0.0,
         )
     )
 
@@ -63,6 +66,7 @@ def unpack(packed: bytes | memoryview) -> Publication:
             parcel.sender,
             # one that a later version has invented is no reason to wait
             _PRIORITIES.get(parcel.priority, Priority.HIGH),
+            parcel.born,
         )
     except (msgspec.MsgspecError, channels.InvalidChannel) as error:
         raise ValueError(f"not a publication: {error}") from None

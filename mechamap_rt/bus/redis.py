@@ -142,15 +142,17 @@ class RedisBus:
     def buffered_bytes(self) -> int:
         return self._outflow.waiting_bytes
 
-    def status(self) -> dict[str, Any]:
-        """For people and status pages; ``since`` in seconds of the epoch, ``endpoint`` is ``host:port``."""
-        return {
+    def figures(self) -> dict[str, Any]:
+        """``since`` in seconds of the epoch, ``endpoint`` is ``host:port``."""
+        return self._local.figures() | {
             "connected": self._up,
             "degraded": self.degraded,
             "since": self._since,
             "endpoint": self._link.endpoint,
             "buffered": self.buffered,
+            "buffered_bytes": self.buffered_bytes,
             "lost": self.lost,
+            "skipped": self.skipped,
             "reconnects": self.reconnects,
             "hosts": self._peers.hosts(),
         }
@@ -309,6 +311,16 @@ class RedisBus:
         asked = encode_publish(self._all, encode(Question(self._node, serial, question, body)))
         self._connection.send(asked, partial(self._expect, self._questions, serial))
         return added(local, remote)
+
+    def probe(self) -> Deferred[bool]:
+        if not self._up or self._connection is None:
+            return succeed(False)
+        self._sequence += 1
+        serial = self._sequence
+        came = self._questions.open(serial)
+        self._questions.expect(serial, 1)
+        self._send_control(self._inbox_prefix + self._origin, Answers([(serial, b"")]))
+        return came.addCallback(bool)
 
     def _expect(self, gatherings: Gatherings[Any], serial: int, receivers: Any) -> None:
         """Redis has replied how many processes hear it; without a number only those known can be waited for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -167,7 +167,7 @@ class RelayBus:
         here = receiver.on_publication(publication)
         if not self._neighbours:
             return succeed(here)
-        body = parcels.pack(publication)
+        body = parcels.pack(publication, host=True)
         if not counted:
             for neighbour in self._neighbours.values():
                 neighbour.link.tell(PUBLISH, body)
@@ -189,6 +189,14 @@ class RelayBus:
         mine = receiver.on_question(question, body)
         asking = self._gather(QUESTION, msgspec.msgpack.encode((question, body)), ANSWER_LIMIT)
         return asking.addCallback(lambda answers: [mine, *answers])
+
+    def probe(self) -> Deferred[bool]:
+        """Its own publications come to a process directly; a neighbour that is silent is that one's fault."""
+        return succeed(self._receiver is not None)
+
+    def figures(self) -> dict[str, Any]:
+        silent = sum(neighbour.silent for neighbour in self._neighbours.values())
+        return {"connected": True, "neighbours": len(self._neighbours), "silent": silent}
 
     def _gather(self, kind: int, body: bytes, limit: float) -> Deferred[list[bytes]]:
         """Ask every neighbour; who has been silent is told, but not waited for."""

@@ -72,6 +72,9 @@ class Connection:
     :ivar backlog: requests that wait for the one in progress; ``None`` when none is in progress.
     :ivar presence: the presence channels it takes part in, by resource.
     :ivar typing: the typing announcements of this connection that have not ended, by resource.
+    :ivar kind: protocol, transport and role, as it is counted among others.
+    :ivar confirmed: what was written before this moment has reached the client, who has answered a heartbeat of then;
+        seconds of the monotonic clock, 0.0 for never.
     """
 
     __slots__ = (
@@ -80,10 +83,12 @@ class Connection:
         "active_at",
         "address",
         "backlog",
+        "confirmed",
         "encoder",
         "expiry",
         "id",
         "identity",
+        "kind",
         "outbox",
         "presence",
         "since",
@@ -118,6 +123,8 @@ class Connection:
         self.presence: dict[str, Attendance] | None = None
         self.expiry: Deadline | None = None
         self.words = ""
+        self.kind: tuple[str, str, str] | None = None
+        self.confirmed = 0.0
 
     def emit(self, event: str, payload: dict[str, Any], delivery: DeliveryClass = DeliveryClass.DURABLE) -> None:
         """Send one event to this connection alone."""

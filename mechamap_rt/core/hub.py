@@ -6,7 +6,7 @@ namespace, and for protocols that name the channel the same name), and the bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from mechamap_rt.core.outbox import Frame
@@ -23,9 +23,11 @@ _Topic = dict[_Key, dict["Connection", None]]
 class Hub:
     """Subscriptions of this process, by resource."""
 
-    __slots__ = ("_topics", "delivered", "subscriptions")
+    __slots__ = ("_topics", "delivered", "on_delivered", "subscriptions")
 
     def __init__(self) -> None:
+        #: Called with every publication that has been given to somebody here, to how many, and by groups to whom.
+        self.on_delivered: Callable[[Publication, int, Iterable[Iterable[Connection]]], object] = _ignore
         self._topics: dict[str, _Topic] = {}
         #: Deliveries (one publication to one connection) since the start.
         self.delivered = 0
@@ -68,7 +70,7 @@ class Hub:
         sender = publication.sender
         for (encoder, name), group in topic.items():
             payload = encoder.event(publication.event, publication.data, name, publication.id)
-            frame = Frame.text(payload, publication.delivery, publication.key)
+            frame = Frame.text(payload, publication.delivery, publication.key, publication.id)
             count += len(group)
             if sender:
                 for connection in group:
@@ -80,6 +82,7 @@ class Hub:
                 for connection in group:
                     connection.outbox.push(frame)
         self.delivered += count
+        self.on_delivered(publication, count, topic.values())
         return count
 
     def count(self, resource: str) -> int:
@@ -94,3 +97,7 @@ class Hub:
         """Every resource that has subscribers here, with their number."""
         for resource, topic in self._topics.items():
             yield resource, sum(len(group) for group in topic.values())
+
+
+def _ignore(publication: Publication, count: int, groups: object) -> None:
+    """Nobody wants to know."""

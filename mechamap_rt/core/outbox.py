@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, ClassVar, Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer, IReactorTime
@@ -34,24 +35,33 @@ class Frame:
     :ivar wire: the message as a WebSocket frame.
     :ivar delivery: what may happen to it under pressure.
     :ivar key: two ``STATE`` frames with the same key replace each other.
+    :ivar publication: the id of the publication that it carries, if it does.
     """
 
-    __slots__ = ("_deflated", "delivery", "key", "payload", "size", "wire")
+    __slots__ = ("_deflated", "delivery", "key", "payload", "publication", "size", "wire")
 
     def __init__(
-        self, wire: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "", payload: bytes = b""
+        self,
+        wire: bytes,
+        delivery: DeliveryClass = DeliveryClass.DURABLE,
+        key: str = "",
+        payload: bytes = b"",
+        publication: str = "",
     ) -> None:
         self.wire = wire
         self.size = len(wire)
         self.delivery = delivery
         self.key = key
         self.payload = payload
+        self.publication = publication
         self._deflated: Frame | None = None
 
     @classmethod
-    def text(cls, payload: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "") -> Frame:
+    def text(
+        cls, payload: bytes, delivery: DeliveryClass = DeliveryClass.DURABLE, key: str = "", publication: str = ""
+    ) -> Frame:
         """One WebSocket text message."""
-        return cls(websocket.text_message(payload), delivery, key, payload)
+        return cls(websocket.text_message(payload), delivery, key, payload, publication)
 
     @classmethod
     def binary(cls, data: bytes, text: bytes) -> Frame:
@@ -64,8 +74,18 @@ class Frame:
             text = self.wire[:1] == b"\x81" and len(self.payload) >= DEFLATE_FROM
             wire = websocket.deflated_message(self.payload) if text else self.wire
             shorter = len(wire) < self.size
-            self._deflated = Frame(wire, self.delivery, self.key, self.payload) if shorter else self
+            deflated = Frame(wire, self.delivery, self.key, self.payload, self.publication)
+            self._deflated = deflated if shorter else self
         return self._deflated
+
+
+class Loss(StrEnum):
+    """Why a publication that was given to a connection does not reach its client."""
+
+    DROPPED = "dropped"  #: Volatile, and the client was behind.
+    REPLACED = "replaced"  #: A newer value of the same took its place before the client took it.
+    SLOW = "slow_consumer"  #: The client was so far behind that its connection was closed.
+    GONE = "connection_ended"  #: The connection ended before it could be written.
 
 
 class OutboxStats:
@@ -89,11 +109,14 @@ class Turn:
 
     :ivar soft: queued bytes of one outbox over which volatile frames are dropped and state frames coalesced.
     :ivar hard: queued bytes over which the connection is closed.
+    :ivar waiting: outboxes whose clients do not take what is for them, in the order in which they stopped.
+    :ivar lost: called with a publication's id, a user, and why the user does not get it over this outbox.
+    :ivar flushed: called when a turn has ended and everything is written that could be.
     """
 
     SLICE: Final = 1024
 
-    __slots__ = ("_calls", "_dirty", "_reactor", "_timer", "hard", "soft", "stats")
+    __slots__ = ("_calls", "_dirty", "_reactor", "_timer", "flushed", "hard", "lost", "soft", "stats", "waiting")
 
     def __init__(self, reactor: IReactorTime, soft: int = 256 * 1024, hard: int = 1024 * 1024) -> None:
         self._reactor = reactor
@@ -103,6 +126,13 @@ class Turn:
         self.soft = soft
         self.hard = hard
         self.stats = OutboxStats()
+        self.waiting: dict[Outbox, None] = {}
+        self.lost: Callable[[str, int, str], object] = _ignore
+        self.flushed: Callable[[], object] = _nothing
+
+    def queued(self) -> int:
+        """Bytes that wait for clients who do not take them."""
+        return sum(outbox.queued for outbox in self.waiting)
 
     def add(self, outbox: Outbox) -> None:
         """Flush ``outbox`` when this turn ends."""
@@ -133,6 +163,7 @@ class Turn:
                 outbox.flush()
             except Exception:
                 _log.failure("An outbox could not be written")
+        self.flushed()
 
     def flush(self) -> None:
         """Write everything now (when the server stops)."""
@@ -161,9 +192,22 @@ class Outbox(ABC):
     #: The transport's name, as clients know it.
     transport_name: ClassVar[str] = "websocket"
 
-    __slots__ = ("_newest", "_overflow", "_pending", "_scheduled", "_soft", "_stalled", "_turn", "queued", "shut")
+    __slots__ = (
+        "_newest",
+        "_overflow",
+        "_pending",
+        "_scheduled",
+        "_soft",
+        "_stalled",
+        "_turn",
+        "queued",
+        "shut",
+        "user",
+    )
 
     def __init__(self, turn: Turn, overflow: Callable[[], object]) -> None:
+        #: Whose it is, 0 as long as nobody's.
+        self.user = 0
         self._turn = turn
         self._overflow = overflow
         self._soft = turn.soft
@@ -192,6 +236,7 @@ class Outbox(ABC):
     def _fits(self, frame: Frame) -> bool:
         """Over the soft limit: may ``frame`` still be appended? Otherwise it has been dealt with here."""
         if self.shut:
+            self._lost(frame, Loss.GONE)
             return False
         if not self._stalled:
             # much in one turn, for a client that may well be reading: see what the kernel takes before judging it
@@ -201,6 +246,7 @@ class Outbox(ABC):
         stats = self._turn.stats
         if frame.delivery is _VOLATILE:
             stats.dropped += 1
+            self._lost(frame, Loss.DROPPED)
             return False
         newest = self._newest
         if newest is None:
@@ -209,6 +255,7 @@ class Outbox(ABC):
             at = newest.get(frame.key)
             if at is not None:
                 self.queued += frame.size - self._pending[at].size
+                self._lost(self._pending[at], Loss.REPLACED)
                 self._pending[at] = frame
                 stats.coalesced += 1
                 if self.queued <= self._soft:
@@ -216,6 +263,7 @@ class Outbox(ABC):
                     self._newest = None
                 return False
         if self.queued + frame.size > self._turn.hard:
+            self._lost(frame, Loss.SLOW)
             self._spill()
             return False
         if frame.delivery is _STATE:
@@ -226,10 +274,25 @@ class Outbox(ABC):
         """Over the hard limit: drop everything, and have the connection closed."""
         self._turn.stats.overflows += 1
         self._shut()
+        self._lose_all(Loss.SLOW)
         self._drop()
         self._turn.later(self._overflow)
 
+    def _lost(self, frame: Frame, why: Loss) -> None:
+        if frame.publication:
+            self._turn.lost(frame.publication, self.user, why)
+
+    def _lose_all(self, why: Loss) -> None:
+        for frame in self._pending:
+            self._lost(frame, why)
+
+    def carries(self, publication: str) -> bool:
+        """Does it wait here?"""
+        return any(frame.publication == publication for frame in self._pending)
+
     def _drop(self) -> None:
+        if self in self._turn.waiting:
+            del self._turn.waiting[self]
         self._pending = []
         self._newest = None
         self.queued = 0
@@ -250,6 +313,7 @@ class Outbox(ABC):
 
     def abandon(self) -> None:
         """Drop everything: the connection is gone."""
+        self._lose_all(Loss.GONE)
         self._shut()
         self._drop()
         self._overflow = _nothing
@@ -317,6 +381,7 @@ class SocketOutbox(Outbox):
         self._newest = None
         self.queued = len(rest) + sum(frame.size for frame in self._pending)
         self._stalled = True
+        self._turn.waiting[self] = None
         self._transport.write(rest)
         self._transport.registerProducer(_WhenDrained(self), False)
 
@@ -343,9 +408,11 @@ class SocketOutbox(Outbox):
 
     def pauseProducing(self) -> None:
         self._stalled = True
+        self._turn.waiting[self] = None
 
     def resumeProducing(self) -> None:
         self._stalled = False
+        self._turn.waiting.pop(self, None)
         self.flush()
 
     def stopProducing(self) -> None:
@@ -394,4 +461,8 @@ def _safely(call: Callable[[], object]) -> None:
 
 
 def _nothing() -> None:
-    """What an abandoned outbox does when it overflows."""
+    """What an abandoned outbox does when it overflows, and a turn that nobody watches."""
+
+
+def _ignore(publication: str, user: int, why: str) -> None:
+    """Nobody wants to know."""

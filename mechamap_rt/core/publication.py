@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from itertools import count
+from time import monotonic
 from typing import Final
 
 from mechamap_rt.core.channels import Channel
@@ -64,9 +65,10 @@ class Publication:
     :ivar data: the event's data as JSON, passed through to every subscriber as it is.
     :ivar key: two ``STATE`` publications with the same key replace each other.
     :ivar sender: id of the connection that must not get it back, or ``""``.
+    :ivar born: when it was accepted; seconds of this host's monotonic clock. Of another host's: when it came here.
     """
 
-    __slots__ = ("channel", "data", "delivery", "event", "id", "key", "priority", "sender")
+    __slots__ = ("born", "channel", "data", "delivery", "event", "id", "key", "priority", "sender")
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class Publication:
         self.key = f"{channel.resource} {event} {key or ''}"
         self.sender = sender
         self.priority = priority
+        self.born = monotonic()
 
     @classmethod
     def restored(
@@ -100,11 +103,13 @@ class Publication:
         key: str,
         sender: str,
         priority: Priority,
+        born: float = 0.0,
     ) -> Publication:
         """A publication that another process made, attribute for attribute."""
         self = cls.__new__(cls)
         self.id, self.channel, self.event, self.data = ident, channel, event, data
         self.delivery, self.key, self.sender, self.priority = delivery, key, sender, priority
+        self.born = born or monotonic()
         return self
 
 

@@ -6,9 +6,11 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qs
 
 from mechamap_rt import __version__
+from mechamap_rt.bus.canary import Canary
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
@@ -20,15 +22,21 @@ from mechamap_rt.http.routing import Route
 from mechamap_rt.wire import json
 
 TOP = 10
+#: Seconds that the event loop of a process may be late that is sent clients.
+MAX_LAG: Final = 0.5
+#: What ``/ready`` can leave out.
+_CHECKS: Final = ("bus", "database", "reactor")
 
 
 class Information:
     """Answers questions about this service.
 
     :param features: what is switched on, by name.
-    :param leaving: does this process let its clients go?
     :param database: ``up``, ``down`` or ``degraded``.
     :param behind: the figures of what stands behind this process: ``database``, and ``site`` where it is asked.
+    :param canary: says whether publications arrive.
+    :param lag: seconds that the event loop was late, lately.
+    :ivar closing: does this process let its clients go?
     """
 
     def __init__(
@@ -39,9 +47,10 @@ class Information:
         clock: Callable[[], float],
         features: Mapping[str, Any],
         environment: str,
-        leaving: Callable[[], bool],
         database: Callable[[], str],
         behind: Callable[[], dict[str, Any]],
+        canary: Canary,
+        lag: Callable[[], float],
     ) -> None:
         self._node = node
         self._census = census
@@ -49,9 +58,11 @@ class Information:
         self._clock = clock
         self._features = features
         self._environment = environment
-        self._leaving = leaving
         self._database = database
         self._behind = behind
+        self._canary = canary
+        self._lag = lag
+        self.closing = False
         self._memory_read: dict[str, int] = {}
         self._memory_until = 0.0
         self._started = time.monotonic()
@@ -122,18 +133,34 @@ class Information:
         return Reply.of({"success": True, "status": "live", "timestamp": self._now()})
 
     async def ready(self, call: Call) -> Reply:
-        """May it be sent clients? ``degraded`` is a yes: this host is served, but some other is out of reach."""
-        leaving = self._leaving()
-        status = "draining" if leaving else "degraded" if self._node.degraded else "ready"
-        database = self._database()
-        checks = {
-            "bus": "degraded" if self._node.degraded else "ok",
-            "database": "ok" if database == "up" else database,
+        """May it be sent clients? Only if what is published arrives, the database answers, and it is not too busy.
+
+        ``?exclude=database,bus`` leaves out what other places are out of as well: 503 from all of them helps nobody.
+        """
+        excluded = _excluded(call)
+        checks = {name: fault for name, fault in self._faults().items() if name not in excluded}
+        ready = not any(checks.values())
+        status = "draining" if self.closing else "ready" if ready else "degraded"
+        answer = {
+            "success": ready,
+            "status": status,
+            "worker": self._node.name,
+            "checks": {name: fault or "ok" for name, fault in checks.items()},
+            "failed": [name for name, fault in checks.items() if fault],
+            "timestamp": self._now(),
         }
-        if not leaving and database != "up":
-            status = "degraded"
-        answer = {"success": not leaving, "status": status, "worker": self._node.name, "checks": checks}
-        return Reply.of(answer | {"timestamp": self._now()}, 503 if leaving else 200)
+        return Reply.of(answer, 200 if ready else 503)
+
+    def _faults(self) -> dict[str, str]:
+        """What is wrong with each part that has to be well, or ``""``."""
+        database, lag = self._database(), self._lag()
+        bus = "" if self._canary.well else "what is published does not come back in time"
+        return {
+            "bus": "a part of the cluster is out of reach" if self._node.degraded else bus,
+            "database": "does not answer" if database == "down" else "",
+            "reactor": f"{lag * 1000:.0f} ms late" if lag > MAX_LAG else "",
+            "draining": "lets its clients go" if self.closing else "",
+        }
 
     async def status(self, call: Call) -> Reply:
         figures = await self._census.figures()
@@ -186,6 +213,19 @@ class Information:
 
     def _now(self) -> str:
         return json.timestamp(self._clock())
+
+
+def _excluded(call: Call) -> set[str]:
+    """The parts that shall not be looked at.
+
+    :raises HTTPFault: there is no such part.
+    """
+    values = parse_qs(call.query.decode("latin-1")).get("exclude", ())
+    named = {name for value in values for name in value.split(",") if name}
+    unknown = named.difference(_CHECKS)
+    if unknown:
+        raise HTTPFault(Error.VALIDATION, "The request is not valid", [("exclude", "one of " + ", ".join(_CHECKS))])
+    return named
 
 
 def _even(body: bytes) -> bytes:

@@ -56,6 +56,7 @@ class Monitoring:
     :param figures: of this process, see :meth:`mechamap_rt.app.Realtime.measure`.
     :param clock: seconds since the epoch.
     :param about: what is switched on, by name.
+    :param facts: what the process that looks after this one has last said.
     :param enabled: does it answer at all, and ``prometheus``: in Prometheus' format?
     """
 
@@ -71,6 +72,7 @@ class Monitoring:
         *,
         enabled: bool,
         prometheus: bool,
+        facts: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._node = node
         self._keys = keys
@@ -79,7 +81,9 @@ class Monitoring:
         self._about = about
         self._enabled = enabled
         self._prometheus = prometheus
+        self._facts = facts
         self.thresholds = Thresholds()
+        node.answer("alerts", self._known_alerts)
         node.answer("measures", lambda asked: figures())
         node.answer("thresholds", self._learn)
         node.answer("reset", lambda asked: traffic.reset())
@@ -141,7 +145,7 @@ class Monitoring:
     async def health(self, call: Call) -> Reply:
         """``healthy``, or ``degraded`` with what is the matter."""
         rows = await self._measures()
-        found = [alert["message"] for alert in self._alerts(rows)]
+        found = [f"{alert['name']}: {alert['message']}" for alert in (await self._alerts())[0]]
         if self._node.degraded:
             found.append("a part of the cluster is out of reach")
         found += [f"database {row['database']} at {row['worker']}" for row in rows if row["database"] != "up"]
@@ -149,9 +153,32 @@ class Monitoring:
         return self._answer({"status": status, "problems": found, "workers": len(rows)})
 
     async def alerts(self, call: Call) -> Reply:
-        """What is over its threshold now."""
-        found = self._alerts(await self._measures())
-        return self._answer({"alerts": found, "count": len(found), "thresholds": self.thresholds.values})
+        """What is the matter now, at any host, and what was."""
+        raised, cleared = await self._alerts()
+        return self._answer(
+            {
+                "alerts": [_shown(alert) for alert in raised],
+                "count": len(raised),
+                "history": [_shown(alert) for alert in cleared],
+                "thresholds": self.thresholds.values,
+            }
+        )
+
+    async def _alerts(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Those that are raised, oldest first, and those that were cleared, newest first; each once."""
+        raised: dict[tuple[Any, ...], dict[str, Any]] = {}
+        cleared: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for now, before in await self._node.ask("alerts", None):
+            raised |= {(alert["host"], alert["name"]): alert for alert in now}
+            cleared |= {(alert["host"], alert["name"], alert["since"]): alert for alert in before}
+        return (
+            sorted(raised.values(), key=lambda alert: alert["since"]),
+            sorted(cleared.values(), key=lambda alert: -alert["until"]),
+        )
+
+    def _known_alerts(self, asked: None) -> tuple[list[Any], list[Any]]:
+        facts = self._facts()
+        return facts.get("alerts", []), facts.get("history", [])
 
     async def info(self, call: Call) -> Reply:
         """What it is that runs here."""
@@ -173,7 +200,7 @@ class Monitoring:
 
         host = self._node.name[:3]
         rows = [row for row in await self._measures() if row["worker"].startswith(host)]
-        return Reply(exposition(rows), content_type=CONTENT_TYPE)
+        return Reply(exposition(rows, _master(self._facts())), content_type=CONTENT_TYPE)
 
     # changing
 
@@ -216,38 +243,29 @@ class Monitoring:
             },
         }
 
-    def _alerts(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Every figure that is over its threshold."""
-        values = self.thresholds.values
-        total = _total(rows)
-        performance = _performance(rows, total)
-        sent = total["delivered"] + total["dropped"]
-        measured: list[tuple[str, str | None, float]] = [
-            ("responseTime", None, performance["averageResponseTime"]),
-            ("errorRate", None, performance["errorRate"]),
-            ("dropRate", None, 100 * total["dropped"] / sent if sent else 0.0),
-        ]
-        for row in rows:
-            measured += [
-                ("memoryPerWorker", row["worker"], row["rss"]),
-                ("cpu", row["worker"], row["cpu"]),
-                ("reactorLag", row["worker"], row["lag"] * 1000),
-                ("databasePool", row["worker"], row["pool"]),
-            ]
-        return [
-            {
-                "name": name,
-                "worker": worker,
-                "value": round(value, 2),
-                "threshold": values[name],
-                "message": f"{name} is {value:g}, over {values[name]:g}" + (f", at {worker}" if worker else ""),
-            }
-            for name, worker, value in measured
-            if value > values[name]
-        ]
-
     def _answer(self, data: dict[str, Any]) -> Reply:
         return Reply.of({"success": True, "data": data, "timestamp": json.timestamp(self._clock())})
+
+
+def _shown(alert: Mapping[str, Any]) -> dict[str, Any]:
+    """An alert with its moments as the API writes them."""
+    until = alert["until"]
+    moments = {"since": json.timestamp(alert["since"]), "until": None if until is None else json.timestamp(until)}
+    return dict(alert) | moments
+
+
+def _master(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of who looks after the processes of this host."""
+    if not facts:
+        return {}
+    workers = facts["workers"]
+    return {
+        "ready": sum(worker["state"] == "ready" for worker in workers),
+        "wanted": facts["wanted"],
+        "alerts": len(facts["alerts"]),
+        "restarts": facts["restarts"],
+        "reloads": facts["reloads"],
+    }
 
 
 def _total(rows: list[dict[str, Any]]) -> dict[str, float]:

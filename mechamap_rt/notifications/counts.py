@@ -169,7 +169,8 @@ class Counts:
         self._owed.pop(user, None)
         if len(self._told) < MAX_OWED:
             self._told[user] = (count, self._timer.clock.seconds())
-        self._node.announce(channels.parse(f"private-user.{user}"), EVENT, self._payload(user, count))
+        channel = channels.parse(f"private-user.{user}")
+        self._node.announce(channel, EVENT, self._payload(user, count), source="server")
 
     def _payload(self, user: int, count: int) -> dict[str, Any]:
         return {"userId": user, "unreadCount": count, "timestamp": json.timestamp(self._clock())}

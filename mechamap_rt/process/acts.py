@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from twisted.internet.defer import CancelledError
 
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.interfaces import IAuditLog
-from mechamap_rt.process.operations import OperationFault
 from mechamap_rt.system.audit import Actor
 
 #: Commands that change something, and what they are called as acts; ``publish`` without its data.

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -20,14 +20,17 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mechamap_rt.bus.link import Link, adopt
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.process.figures import shown
+from mechamap_rt.process.helm import packed
 from mechamap_rt.process.mandate import Mandate
-from mechamap_rt.process.orders import Beat, Hello, Stream
+from mechamap_rt.process.orders import Beat, Hello, Steer, Stream
 from mechamap_rt.system.dump import DUMP_SIGNAL
 from mechamap_rt.system.listening import Bound
 from mechamap_rt.system.logline import TRACEBACK
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import Scoreboard, Slot
+from mechamap_rt.wire import json
 
 _log = Logger()
 
@@ -49,6 +52,10 @@ class State(StrEnum):
     DRAINING = "draining"
     HUNG = "hung"
     ENDED = "ended"
+
+
+#: Does what an operator asks: the command and its arguments.
+Steering = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Child(ProcessProtocol):
@@ -88,6 +95,10 @@ class Child(ProcessProtocol):
         self.hello: Deferred[None] = Deferred()
         self.gone: Deferred[None] = Deferred()
         self.orders = _Orders(self)
+        #: Does what an operator asks of the master by way of this worker.
+        self.steer: Steering = nobody
+        #: Has it been told what it cannot know from what is told every second?
+        self.informed = False
         self.pid = 0
         #: Shall nobody take its place? And in what way it ended, in words.
         self.retiring = False
@@ -224,6 +235,22 @@ class _Orders(Stream):
     def beat(self, figures: bytes) -> dict[str, Any]:
         self._child.beat(msgspec.json.decode(figures))
         return {}
+
+    @Steer.responder
+    def steer(self, command: str, asked: bytes) -> Deferred[dict[str, Any]]:
+        steering = Deferred.fromCoroutine(self._steer(command, asked))
+        return steering.addCallback(lambda answer: {"answer": answer})
+
+    async def _steer(self, command: str, asked: bytes) -> bytes:
+        try:
+            return json.encode(await self._child.steer(command, json.decode(asked)))
+        except OperationFault as fault:
+            raise packed(fault) from None
+
+
+async def nobody(command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """In the place of a master that takes no orders yet."""
+    raise OperationFault("NO_MASTER", "The master takes no orders yet")
 
 
 def how(reason: Failure) -> str:

@@ -20,10 +20,11 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.interfaces import IAuditLog
 from mechamap_rt.process.acts import ACTS, noted, operator_of
 from mechamap_rt.process.journal import Journal
-from mechamap_rt.process.operations import OperationFault, integer
+from mechamap_rt.process.operations import integer
 from mechamap_rt.settings import Settings
 from mechamap_rt.settings.control_socket import server_path
 from mechamap_rt.settings.listeners import UnixListener

@@ -19,7 +19,7 @@ from mechamap_rt.core.ledger import Ledger
 from mechamap_rt.core.limits import Tally
 from mechamap_rt.place import process_name, quota
 from mechamap_rt.process.backoff import CrashLoop
-from mechamap_rt.process.child import Child, IProcessReactor, State, closing, pair
+from mechamap_rt.process.child import Child, IProcessReactor, State, Steering, closing, nobody, pair
 from mechamap_rt.process.environment import environ_for_workers
 from mechamap_rt.process.orders import Accept, Certify, Drain, Meet, Stop
 from mechamap_rt.sessions.host import Teller
@@ -83,6 +83,8 @@ class Crew:
         self._configure(settings)
         self.sockets: Sequence[Bound] = ()
         self.alert: Alert = lambda name, message: None
+        #: Does what operators ask of the master by way of a worker.
+        self.steer: Steering = nobody
         self.credentials: Credentials | None = None
         self.workers: dict[int, Child] = {}
         self.wanted = min(settings.cluster.worker_range(os.cpu_count() or 1)[1], MAX_WORKERS)
@@ -129,6 +131,7 @@ class Crew:
             self._ended,
         )
         self.workers[number] = child
+        child.steer = self.steer
         child.spawn(
             self._environ, self.sockets, self._board, self._rates, Teller(self._tally, self._ledger, name).link()
         )

@@ -144,6 +144,7 @@ class Master(Service):
         if self._looking.running:
             self._looking.stop()
         self._collector.stop()
+        self._steering.stop()
         if self._renewal is not None:
             await self._renewal.stop()
         await self._crew.stop()

@@ -10,25 +10,8 @@ from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
 from mechamap_rt.core import channels
 from mechamap_rt.core.publication import provenance, splice
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.wire import json
-
-
-class OperationFault(Exception):
-    """It cannot be done.
-
-    :param code: for programs; ``str()`` is the sentence for people.
-    :param field: the argument that is wrong, where one is.
-    """
-
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.field = field
-
-    def members(self) -> dict[str, str]:
-        found = {"code": self.code, "message": str(self)}
-        return found if self.field is None else found | {"field": self.field}
-
 
 Operation = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -89,7 +72,7 @@ class Operations:
         if not isinstance(data, dict):
             raise OperationFault("INVALID", "An object is required", "data")
         told = splice(json.encode(data), provenance(json.timestamp(time.time()), "operator"), wins=False)
-        ident, count = self._node.publish(channel, event, told)
+        ident, count = self._node.publish(channel, event, told, source="operator")
         return {"id": ident, "channel": channel.name, "subscribers": await count}
 
 

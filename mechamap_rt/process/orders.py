@@ -65,7 +65,22 @@ class Beat(amp.Command):
     requiresAnswer = False
 
 
+class Steer(amp.Command):
+    """An operator asks this of the master, by way of the worker's HTTP port."""
+
+    arguments = [(b"command", amp.Unicode()), (b"asked", Long())]
+    response = [(b"answer", Long())]
+    errors = {Refused: b"REFUSED"}
+
+
 # master → worker
+
+
+class Tell(amp.Command):
+    """Facts about the host (a JSON object), which take the place of those of the same name."""
+
+    arguments = [(b"facts", Long())]
+    requiresAnswer = False
 
 
 class Meet(amp.Command):

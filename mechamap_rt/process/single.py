@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mechamap_rt import __version__
 from mechamap_rt.announcement import announce, announce_failure
 from mechamap_rt.app import Realtime
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, alone
 from mechamap_rt.process import certificate
 from mechamap_rt.process.acts import BY_SIGNAL, RELOAD
-from mechamap_rt.process.alerts import Alerts
 from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.figures import shown
-from mechamap_rt.process.operations import OperationFault, Operations
+from mechamap_rt.process.helm import OwnHelm
+from mechamap_rt.process.operations import Operations
+from mechamap_rt.process.watchman import TOLD, Watchman
 from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
 from mechamap_rt.system.dump import dump_on_signal
@@ -41,6 +44,8 @@ _log = Logger()
 #: Commands that only a master can do.
 _OF_A_MASTER: Final = frozenset(("workers", "reload", "scale", "restart", "drain"))
 SINGLE_PROCESS: Final = "SINGLE_PROCESS"
+#: Seconds between two looks at how the process does.
+LOOK: Final = 1.0
 
 
 class Single(Service):
@@ -64,13 +69,19 @@ class Single(Service):
         self._say = say
         self._give_up = give_up
         self._unready: Exception | None = None
-        self._place = alone(reactor, settings)
+        self._helm = OwnHelm()
+        self._helm.run = self._steered
+        self._place = alone(reactor, settings, self._helm)
         self._realtime = Realtime(reactor, settings, self._place)
         self._audit = self._place.audit
         self._control = Control(reactor, self._run, self._audit)
         self._operations = Operations(self._realtime.node, self._realtime.census)
         self._notifier = Notifier(os.environ)
-        self._alerts = Alerts()
+        self._watchman = Watchman(reactor, settings, self._realtime.node.name[:HOST_LENGTH], self._operations.publish)
+        self._watchman.thresholds = self._realtime.web.monitoring.thresholds
+        self._alerts = self._watchman.alerts
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
         self._renewal = self._make_renewal() if settings.tls.enabled else None
         self._started = reactor.seconds()
 
@@ -106,6 +117,7 @@ class Single(Service):
         if self._renewal is not None:
             self._renewal.start()
         self._realtime.accept()
+        self._looking.start(LOOK)
         self._notifier.ready()
         self._notifier.watch_over(self._reactor)
         settle(self._reactor)
@@ -130,6 +142,9 @@ class Single(Service):
 
     async def _stop(self) -> None:
         self._notifier.stopping()
+        if self._looking.running:
+            self._looking.stop()
+        self._watchman.stop()
         if self._renewal is not None:
             await self._renewal.stop()
         await self._realtime.shut_down()
@@ -179,7 +194,17 @@ class Single(Service):
         looking.addErrback(lambda reason: _log.failure("Looking at the certificate failed", reason))
         looking.addBoth(lambda _: self._notifier.ready())
 
+    # watching
+
+    def _look(self) -> None:
+        self._watchman.look({self._realtime.node.name: self._realtime.figures()})
+        self._helm.facts = self._status() | {"history": self._alerts.history()[:TOLD]}
+
     # operating
+
+    async def _steered(self, command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What an operator asks by way of the HTTP port."""
+        return await self._run(command, asked, lambda progress: None)
 
     async def _run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         if command == "status":
@@ -199,7 +224,7 @@ class Single(Service):
             "state": "ready",
             "uptime": uptime,
             "generation": 1,
-            **shown(figures | self._realtime.sample),
+            **shown(figures),
         }
         return {
             "mode": "single",

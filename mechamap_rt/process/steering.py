@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mechamap_rt import __version__
+from mechamap_rt.errors import OperationFault
+from mechamap_rt.interfaces import IReactor
 from mechamap_rt.process import certificate
 from mechamap_rt.process.acts import BY_SIGNAL, RELOAD, noted
-from mechamap_rt.process.alerts import Alerts
+from mechamap_rt.process.alerts import Alert
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
-from mechamap_rt.process.operations import OperationFault, integer
-from mechamap_rt.process.orders import Operate, Refused
+from mechamap_rt.process.helm import unpacked
+from mechamap_rt.process.operations import integer
+from mechamap_rt.process.orders import Operate, Refused, Tell
 from mechamap_rt.process.scaling import Scaler
+from mechamap_rt.process.watchman import TOLD, Watchman
 from mechamap_rt.settings import Settings, SettingsError, environ_of, load
 from mechamap_rt.system.audit import AuditLog, audit_file, fault_of
 from mechamap_rt.system.auditfile import AuditFile
@@ -40,6 +43,11 @@ _log = Logger()
 #: The longest drain that can be asked for, in seconds.
 MAX_DRAIN: Final = 3600
 
+#: What the workers are told every second.
+_FACTS: Final = frozenset(
+    ("mode", "version", "host", "uptime", "state", "degraded", "wanted", "workers", "alerts", "reloads", "restarts")
+)
+
 #: Tells the operator what is going on.
 Say = Callable[[dict[str, Any]], object]
 
@@ -54,7 +62,7 @@ class Steering:
 
     def __init__(
         self,
-        reactor: IReactorTime,
+        reactor: IReactor,
         crew: Crew,
         settings: Settings,
         env_file: Path | None,
@@ -74,12 +82,15 @@ class Steering:
         # replacing a worker that has too much memory from its start on would only send its clients around
         self._relief = CrashLoop(reactor.seconds, shortest=30.0, longest=600.0)
         self._no_relief_before = 0.0
-        self._alerts = Alerts()
+        self._watchman = Watchman(reactor, settings, crew.host, partial(self._operate, "publish"))
+        self._alerts = self._watchman.alerts
+        self._alerts.listeners.append(self._remember)
         self._busy = ""
         self._reloads = 0
         self._started = reactor.seconds()
         self.stopping = False
         self.alert = crew.alert = self._alerts.tell
+        crew.steer = self.steer
         self._commands: Mapping[str, Callable[[Mapping[str, Any], Say], Any]] = {
             "status": self._status,
             "workers": self._workers,
@@ -88,6 +99,10 @@ class Steering:
             "restart": self._restart,
             "drain": self._drain,
         }
+
+    def stop(self) -> None:
+        """The server goes down: nobody is told anything any more."""
+        self._watchman.stop()
 
     async def run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         """Do what an operator asks.
@@ -98,15 +113,25 @@ class Steering:
         if own is not None:
             result: dict[str, Any] = await own(asked, say)
             return result
+        return self._with_numbers(await self._operate(command, asked))
+
+    async def steer(self, command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, for an operator who has come by way of a worker, and hears only of the end."""
+        if command not in self._commands:
+            raise OperationFault("UNKNOWN_COMMAND", f"The master has no command {command}", "command")
+        return await self.run(command, asked, lambda progress: None)
+
+    async def _operate(self, command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a worker do it."""
         serving = self._crew.serving()
         if not serving:
             raise OperationFault("NO_WORKER", "No worker is ready")
         try:
             answer = await serving[0].orders.callRemote(Operate, command=command, asked=json.encode(asked))
         except Refused as refused:
-            members = json.decode(str(refused).encode())
-            raise OperationFault(members["code"], members["message"], members.get("field")) from None
-        return self._with_numbers(json.decode(answer["answer"]))
+            raise unpacked(refused) from None
+        result: dict[str, Any] = json.decode(answer["answer"])
+        return result
 
     def _with_numbers(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Workers of this host by their numbers, which is how an operator knows them."""
@@ -147,6 +172,8 @@ class Steering:
             self.alert("memory_limit", None)
         self._look_at_certificate()
         serving = self._crew.serving()
+        self._watchman.look({child.name: child.figures for child in serving})
+        self._inform(serving)
         if not serving or self._busy:
             return
         samples = [(child.figures.get("cpu", 0.0), child.figures.get("lag", 0.0)) for child in serving]
@@ -154,6 +181,20 @@ class Steering:
         if wanted != had:
             _log.info("From {had} workers to {wanted}: {reason}", wanted=wanted, had=had, reason=self._scaler.reason)
             self._background("scaling", self._rescale(wanted))
+
+    def _inform(self, serving: Sequence[Child]) -> None:
+        """Tell the workers how it stands."""
+        facts = {name: each for name, each in self._described().items() if name in _FACTS}
+        short = json.encode(facts)
+        whole = json.encode(facts | {"history": self._alerts.history()[:TOLD]})
+        for child in serving:
+            child.orders.callRemote(Tell, facts=short if child.informed else whole)
+            child.informed = True
+
+    def _remember(self, alert: Alert) -> None:
+        """What has been is another than before: all workers are told again."""
+        for child in self._crew.workers.values():
+            child.informed = False
 
     def _relieve(self, child: Child) -> None:
         """A worker has more memory than it should."""
@@ -206,6 +247,9 @@ class Steering:
     # telling
 
     async def _status(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        return self._described()
+
+    def _described(self) -> dict[str, Any]:
         crew = self._crew
         workers = [child.describe() for child in crew.workers.values()]
         totals = {
@@ -273,6 +317,8 @@ class Steering:
                 await crew.certify(self._renewal.current)
         if settings.audit != self._settings.audit:
             self._audit.move(audit)
+        if settings.alerting != self._settings.alerting:
+            self._watchman.settle(settings)
         self._settings = settings
         self._scaler = self._make_scaler()
         self._reloads += 1

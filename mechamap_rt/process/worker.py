@@ -25,12 +25,14 @@ from mechamap_rt import __version__
 from mechamap_rt.app import Realtime
 from mechamap_rt.bus.link import adopt
 from mechamap_rt.bus.relay import RelayBus
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import Place, audit_log, joined, process_number, quota, remembered, stored
+from mechamap_rt.process.helm import WorkerHelm, packed
 from mechamap_rt.process.logpipe import LogPipe
 from mechamap_rt.process.mandate import Mandate
-from mechamap_rt.process.operations import OperationFault, Operations
-from mechamap_rt.process.orders import Accept, Beat, Certify, Drain, Hello, Meet, Operate, Refused, Stop, Stream
+from mechamap_rt.process.operations import Operations
+from mechamap_rt.process.orders import Accept, Beat, Certify, Drain, Hello, Meet, Operate, Stop, Stream, Tell
 from mechamap_rt.sessions.host import HostStore
 from mechamap_rt.settings import Settings, SettingsError, load
 from mechamap_rt.system.dump import dump_on_signal
@@ -61,6 +63,7 @@ class Worker:
         self._slot.worker = process_number(mandate.name)
         sockets = [Bound(socket.socket(fileno=descriptor), url) for descriptor, url in mandate.sockets]
         bus = joined(reactor, settings, self._relay, mandate.name)
+        self._helm = WorkerHelm()
         place = Place(
             mandate.name,
             bus,
@@ -68,6 +71,7 @@ class Worker:
             remembered(settings, store, bus),
             RateTable.attach(mandate.rates, mandate.slot),
             audit_log(reactor, settings, mandate.name),
+            self._helm,
             self._relay,
             sockets,
             FairShare(reactor, self._board, self._slot),
@@ -79,7 +83,7 @@ class Worker:
         self.ending = False
         #: Called every second or so.
         self.on_beat: Callable[[], object] = lambda: None
-        self._master = Master(self)
+        self._master = self._helm.master = Master(self)
         adopt(reactor, mandate.control, self._master)
         reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
 
@@ -91,7 +95,11 @@ class Worker:
         self._beating.start(BEAT)
 
     def _beat(self) -> None:
-        self._master.callRemote(Beat, figures=json.encode(self.realtime.figures() | self.realtime.sample))
+        figures = self.realtime.figures()
+        thresholds = self.realtime.web.monitoring.thresholds
+        if thresholds.changed:
+            figures["thresholds"] = thresholds.state()
+        self._master.callRemote(Beat, figures=json.encode(figures))
         self.on_beat()
 
     # orders
@@ -136,7 +144,11 @@ class Worker:
         try:
             return json.encode(await self._operations.run(command, json.decode(asked)))
         except OperationFault as fault:
-            raise Refused(json.encode(fault.members()).decode()) from None
+            raise packed(fault) from None
+
+    def tell(self, facts: bytes) -> None:
+        """What the master has to say of the host."""
+        self._helm.facts |= json.decode(facts)
 
     def orphaned(self) -> None:
         """The master is gone, and the log with it: nobody would replace this process, or stop it."""
@@ -191,6 +203,11 @@ class Master(Stream):
     def operate(self, command: str, asked: bytes) -> Deferred[dict[str, Any]]:
         operating = Deferred.fromCoroutine(self._worker.operate(command, asked))
         return operating.addCallback(lambda answer: {"answer": answer})
+
+    @Tell.responder
+    def tell(self, facts: bytes) -> dict[str, Any]:
+        self._worker.tell(facts)
+        return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from mechamap_rt.settings.alerting import Alerting
 from mechamap_rt.settings.backing import Auth, Database, Jwt, Laravel, Redis
 from mechamap_rt.settings.option import Option, options_of
 from mechamap_rt.settings.running import Admin, Audit, Control, Development, Log, Manhole, Monitoring, Node
@@ -46,6 +47,7 @@ class Settings:
     log: Log = field(default_factory=Log)
     audit: Audit = field(default_factory=Audit)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    alerting: Alerting = field(default_factory=Alerting)
     manhole: Manhole = field(default_factory=Manhole)
     development: Development = field(default_factory=Development)
     node: Node = field(default_factory=Node)

@@ -112,6 +112,13 @@ class Monitoring:
     prometheus_metrics: bool = option(
         "PROMETHEUS_METRICS", kinds.boolean, True, "Serve the figures at /metrics in Prometheus' format."
     )
+    trace_publications: int = option(
+        "TRACE_PUBLICATIONS",
+        kinds.integer(0, 10_000_000),
+        100_000,
+        "Of how many publications each process remembers what became of them; 0 for none.",
+    )
+    trace_hours: int = option("TRACE_HOURS", kinds.integer(1, 24 * 31), 24, "For how many hours they are remembered.")
     health_check_interval: float = option(
         "HEALTH_CHECK_INTERVAL",
         kinds.milliseconds(0),

@@ -45,6 +45,8 @@ class Collector:
         #: Seconds of the last full collection, and of the longest one of any generation.
         self.last_pause = 0.0
         self.worst_pause = 0.0
+        #: Seconds of all collections.
+        self.paused = 0.0
 
     def start(self) -> None:
         """Tame it; for when everything that lasts as long as the process has been made."""
@@ -97,6 +99,7 @@ class Collector:
             self._began = self._clock()
             return
         pause = self._clock() - self._began
+        self.paused += pause
         self.worst_pause = max(self.worst_pause, pause)
         if info["generation"] == 2:
             self.collections += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from enum import Enum, auto
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mechamap_rt.core.outbox import Frame, Outbox
@@ -54,11 +55,11 @@ class EngineSession:
 
     __slots__ = (
         "_alone_since",
-        "_awaiting",
         "_client",
         "_deadline",
         "_farewell",
         "_phase",
+        "_pinged",
         "_pipe",
         "_polling",
         "_visit",
@@ -85,7 +86,8 @@ class EngineSession:
             door.lobby, self, visit, credentials(handshake), door.namespaces, door.max_payload
         )
         self._deadline: Deadline | None = None
-        self._awaiting = False
+        #: When the ping that waits for its answer was sent, by the monotonic clock; 0.0 for none.
+        self._pinged = 0.0
         #: Why it has ended, while its client is moving to a WebSocket and can be told nowhere else.
         self._farewell: Disconnect | None = None
         self._phase = Phase.OPEN
@@ -136,8 +138,10 @@ class EngineSession:
     def heard(self) -> None:
         """Liveness is shown by Engine.IO's own heartbeat."""
 
+    ponged = heard
+
     def lost(self) -> None:
-        self._leave()
+        self._leave(Disconnect.GOING_AWAY)
         self._forget()
 
     def dismiss(self, reason: Disconnect) -> None:
@@ -313,14 +317,15 @@ class EngineSession:
 
     def _beat(self) -> None:
         """Time for a ping."""
-        self._awaiting = True
+        self._pinged = monotonic()
         self.outbox.push(_PING)
         self._arm(self.door.ping_timeout, self._silent)
 
     def _alive(self) -> None:
         """The pong."""
-        if self._awaiting:
-            self._awaiting = False
+        if self._pinged:
+            pinged, self._pinged = self._pinged, 0.0
+            self._client.confirmed(pinged)
             if not self._abandoned():
                 self._arm(self.door.ping_interval, self._beat)
 
@@ -345,7 +350,7 @@ class EngineSession:
         """Close the transport after what is queued. A polling client that has no GET waiting is told by its next."""
         if self._phase is not Phase.OPEN:
             return
-        self._leave()
+        self._leave(reason)
         if self.probe is not None:
             if self.probe.probed and reason not in _AT_ONCE:
                 # the client has stopped to poll: it is told when it has moved
@@ -368,14 +373,14 @@ class EngineSession:
             self._polling.flush()
             self._deadline = self.door.lobby.wheel.after(LINGER, self._forget)
 
-    def _leave(self) -> None:
+    def _leave(self, reason: Disconnect) -> None:
         """No more requests, events or timers."""
         if self._phase is Phase.OPEN:
             self._phase = Phase.ENDED
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._client.leave()
+        self._client.leave(reason)
 
     def _forget(self) -> None:
         """Nobody will ask for this session any more."""

@@ -20,7 +20,7 @@ from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.limits import Buckets
 from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Wheel
-from mechamap_rt.errors import Disconnect, Unavailable
+from mechamap_rt.errors import EXPIRED, AuthRefused, Disconnect, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, ISessionStore
 from mechamap_rt.presence.presence import Presence
 from mechamap_rt.wire import json
@@ -133,6 +133,7 @@ class Lobby:
         """
         for subject, reason in (("", Disconnect.GLOBAL_LIMIT), (household(address), Disconnect.THROTTLED)):
             if self._told.get(subject, 0) >= MAX_TOLD:
+                self.node.counts.refusals[reason.reason] += 1
                 raise Rejected(reason)
         visit = Visit(self, address)
         self.store.enter(household(address)).addCallback(self._entered, visit)
@@ -177,7 +178,7 @@ class Lobby:
         """
         for _ in range(MAX_ATTEMPTS):
             era = self._authenticator.era
-            identity = await self._authenticator.authenticate(token)
+            identity = await self._identify(token)
             reason = await visit.verdict() or await self.store.admit(identity.user_id)
             if reason is not None:
                 self._rejected(identity, visit.address, reason)
@@ -193,17 +194,36 @@ class Lobby:
             raise Unavailable("the user's rights are taken away again and again")
         connection = Connection(ident, identity, encoder, outbox(), visit.address, self.clock(), end)
         self.node.join(connection)
+        self.node.counts.connects[encoder.protocol, connection.outbox.transport_name] += 1
         self._presence.arrive(connection)
         await self.node.subscribe(connection, channels.parse(own_channel(identity)))
         if connection.state is not State.ACTIVE or not wanted():
-            self.leave(connection)
+            self.leave(connection, Disconnect.GOING_AWAY)
             return None
         self.extend(connection)
         self._came(connection)
         return connection
 
+    async def _identify(self, token: str | None) -> Identity:
+        """Whose token it is, counted by what kind of token it is and what came of it."""
+        counts, method = self.node.counts, method_of(token)
+        try:
+            identity = await self._authenticator.authenticate(token)
+        except AuthRefused as refused:
+            result = "expired" if refused.reason == EXPIRED else "refused"
+            counts.authentications[method, result] += 1
+            counts.refusals[Disconnect.AUTH_FAILED.reason] += 1
+            raise
+        except Unavailable:
+            counts.authentications[method, "unavailable"] += 1
+            counts.refusals["unavailable"] += 1
+            raise
+        counts.authentications[method, "accepted"] += 1
+        return identity
+
     def _rejected(self, identity: Identity, address: str, reason: Disconnect) -> None:
         """Say in the log that somebody was sent away; a flood of them says it a few times a minute."""
+        self.node.counts.refusals[reason.reason] += 1
         if not self._lines.take("rejected"):
             _log.info(
                 "Rejected user {user} from {address}: {reason}",
@@ -221,8 +241,10 @@ class Lobby:
         if expires_at is not None and connection.state is State.ACTIVE:
             connection.expiry = self.wheel.after(expires_at - self.clock(), connection.expire)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Connection, reason: Disconnect) -> None:
         """The connection has ended, or is about to."""
+        self.node.counts.ends[reason.reason] += 1
+        self.node.visits.ended(connection, reason.reason)
         if connection.expiry is not None:
             connection.expiry.cancel()
             connection.expiry = None
@@ -243,6 +265,15 @@ class Lobby:
             "channels": [own_channel(connection.identity)],
         }
         return greeting | {"status": "degraded"} if self.node.degraded else greeting
+
+
+def method_of(token: str | None) -> str:
+    """Of what kind a token is, by its looks: ``none``, ``sanctum``, ``jwt`` or ``other``."""
+    if token is None:
+        return "none"
+    if "|" in token:
+        return "sanctum"
+    return "jwt" if token.count(".") == 2 else "other"
 
 
 def _subject(over: Disconnect, visit: Visit) -> str:

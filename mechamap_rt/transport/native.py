@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from random import random
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -91,6 +92,7 @@ class NativeSession:
         "_connection",
         "_deadline",
         "_door",
+        "_pinged",
         "_pipe",
         "_state",
         "_token",
@@ -107,6 +109,7 @@ class NativeSession:
         self._connection: Connection | None = None
         self._deadline: Deadline | None = None
         self._awaiting = False
+        self._pinged = 0.0
         self._bad = 0
         self._waiting: list[native.Request] | None = None
 
@@ -151,8 +154,13 @@ class NativeSession:
     def heard(self) -> None:
         self._awaiting = False
 
+    def ponged(self) -> None:
+        pinged, self._pinged = self._pinged, 0.0
+        if pinged and self._connection is not None:
+            self._connection.confirmed = pinged
+
     def lost(self) -> None:
-        self._leave()
+        self._leave(Disconnect.GOING_AWAY)
         self._visit.leave()
 
     def dismiss(self, reason: Disconnect) -> None:
@@ -160,7 +168,7 @@ class NativeSession:
             # each its own delay, or all of them would be back at the same moment
             delay = int(random() * RETURN_WITHIN * 1000)
             self._pipe.send_text(native.reconnect(delay))
-        self._leave()
+        self._leave(reason)
         self._pipe.finish(reason)
 
     # authentication
@@ -299,6 +307,7 @@ class NativeSession:
         if self._awaiting:
             return self.dismiss(Disconnect.HEARTBEAT)
         self._awaiting = True
+        self._pinged = monotonic()
         self._pipe.ping()
         self._arm(self._door.ping_timeout, self._check)
 
@@ -320,10 +329,10 @@ class NativeSession:
             self._error(None, code, reason.message, {"details": {"reason": words or reason.reason}})
         self.dismiss(reason)
 
-    def _leave(self) -> None:
+    def _leave(self, reason: Disconnect) -> None:
         """No more requests, events or timers."""
         self._state = _State.DONE
         self._disarm()
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._door.lobby.leave(connection)
+            self._door.lobby.leave(connection, reason)

@@ -68,7 +68,10 @@ class PollingOutbox(Outbox):
 
     def flush(self) -> None:
         self._scheduled = False
-        if self._stalled or not self._pending:
+        if not self._pending:
+            return
+        if self._stalled:
+            self._turn.waiting[self] = None
             return
         self._answer(self.take())
 

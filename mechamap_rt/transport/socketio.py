@@ -175,7 +175,7 @@ class SocketIOClient:
             self._acknowledged(packet)
         elif kind is PacketType.DISCONNECT:
             del self._sockets[packet.namespace]
-            self._lobby.leave(connection)
+            self._lobby.leave(connection, Disconnect.NORMAL)
         else:
             raise socketio.SocketIOError("a client does not send this")
 
@@ -215,7 +215,7 @@ class SocketIOClient:
             return
         self._sockets[namespace] = connection
         # the session may have moved to a WebSocket meanwhile
-        connection.outbox = self._engine.outbox
+        self._lobby.node.move(connection, self._engine.outbox)
         if len(self._namespaces) == 1:
             self._credentials = None
         self._send_connected(namespace, connection.id)
@@ -329,7 +329,7 @@ class SocketIOClient:
             connection = self._sockets.pop(namespace, None)
             words = reason.reason
             if connection is not None:
-                self._lobby.leave(connection)
+                self._lobby.leave(connection, reason)
                 words = connection.words or words
             self._farewell(namespace, "force_disconnect", {"reason": words, "message": reason.message})
         if reason.reconnect or not self._sockets:
@@ -347,15 +347,21 @@ class SocketIOClient:
         """The session has moved to another transport."""
         for connection in self._sockets.values():
             if connection is not None:
-                connection.outbox = outbox
+                self._lobby.node.move(connection, outbox)
 
-    def leave(self) -> None:
+    def confirmed(self, moment: float) -> None:
+        """What was written before ``moment``, by the monotonic clock, has reached the client."""
+        for connection in self._sockets.values():
+            if connection is not None:
+                connection.confirmed = moment
+
+    def leave(self, reason: Disconnect) -> None:
         """The session has ended: every socket with it."""
         self._assembly = None
         sockets, self._sockets = self._sockets, {}
         for connection in sockets.values():
             if connection is not None:
-                self._lobby.leave(connection)
+                self._lobby.leave(connection, reason)
         for ident in tuple(self._awaited or ()):
             self._abandon(ident, ConnectionLost("the client is gone"))
 

@@ -43,7 +43,9 @@ class Probe:
         self.dismiss(Disconnect.BAD_MESSAGE)
 
     def heard(self) -> None:
-        """A pong frame says nothing here."""
+        """What comes is looked at when it is a message."""
+
+    ponged = heard
 
     def lost(self) -> None:
         self._give_up()

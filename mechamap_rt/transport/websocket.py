@@ -58,6 +58,9 @@ class Session(Protocol):
         """A binary message came."""
 
     def heard(self) -> None:
+        """Something came."""
+
+    def ponged(self) -> None:
         """A pong frame came."""
 
     def dismiss(self, reason: Disconnect) -> None:
@@ -264,6 +267,8 @@ class Pipe(Paced):
 
     def onPong(self, payload: bytes) -> None:
         self.count_control()
+        if self.session is not None:
+            self.session.ponged()
 
     def count_control(self) -> None:
         """Control frames, and packets like them, cost no limit of the user's, so they have one of the socket's."""

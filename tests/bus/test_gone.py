@@ -83,7 +83,7 @@ class HostsCase(RedisCase):
         """A bus of each of these processes, which know the other hosts."""
         made = [await self.bus(server, node) for node in nodes]
         hosts = len({node[:3] for node in nodes}) - 1
-        await until(lambda: all(bus.status()["hosts"] == hosts for bus, _ in made))
+        await until(lambda: all(bus.figures()["hosts"] == hosts for bus, _ in made))
         return made
 
 
@@ -168,13 +168,13 @@ class OutageTests(HostsCase):
         await until(lambda: not any(bus.degraded for bus, _ in pair))
         await pause(2.5)
         assert [recorder.gone for _, recorder in pair] == [[], []]
-        assert [bus.status()["hosts"] for bus, _ in pair] == [1, 1]
+        assert [bus.figures()["hosts"] for bus, _ in pair] == [1, 1]
 
     @coroutine
     async def test_a_redis_that_hangs_loses_nobody(self) -> None:
         server = self.serve()
         pair = [await self.bus(server, node, timeout=0.3) for node in ("aaa000", "bbb000")]
-        await until(lambda: all(bus.status()["hosts"] == 1 for bus, _ in pair))
+        await until(lambda: all(bus.figures()["hosts"] == 1 for bus, _ in pair))
         server.freeze()
         self.addCleanup(server.thaw)
         await until(lambda: all(bus.degraded for bus, _ in pair))

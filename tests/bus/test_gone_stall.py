@@ -21,7 +21,7 @@ class StandstillTests(RedisCase):
         """Stopped, swapped out, its machine paused: timers run before what has come in is read."""
         server = self.serve()
         pair = [await self.bus(server, node) for node in ("aaa000", "bbb000")]
-        await until(lambda: all(bus.status()["hosts"] == 1 for bus, _ in pair))
+        await until(lambda: all(bus.figures()["hosts"] == 1 for bus, _ in pair))
         await pause(0.5)
         time.sleep(1.5)
         await pause(1.0)
@@ -32,7 +32,7 @@ class StandstillTests(RedisCase):
         """``REDIS_TIMEOUT`` may be longer than the patience with the silent."""
         server = self.serve()
         pair = [await self.bus(server, node, timeout=10.0) for node in ("aaa000", "bbb000")]
-        await until(lambda: all(bus.status()["hosts"] == 1 for bus, _ in pair))
+        await until(lambda: all(bus.figures()["hosts"] == 1 for bus, _ in pair))
         server.freeze()
         self.addCleanup(server.thaw)
         await pause(1.5)

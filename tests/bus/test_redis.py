@@ -92,7 +92,7 @@ class TwoHostsTests(RedisCase):
         other, at_other = await self.bus(None, "bbb000", 3, **nodes)
         sibling, _ = await self.bus(None, "aaa001", 9, **nodes)
         await gatherResults([bus.subscribe("public.x") for bus in (one, sibling, other)])
-        await until(lambda: one.status()["hosts"] == 1)
+        await until(lambda: one.figures()["hosts"] == 1)
         began = reactor.seconds()
         assert await one.publish(publication("a-1")) == 5
         assert await one.ask("who", b"?") == [b"aaa000 who ?", b"bbb000 who ?"]
@@ -118,10 +118,10 @@ class TwoHostsTests(RedisCase):
     async def test_who_leaves_is_forgotten_at_once(self) -> None:
         one, _ = await self.bus(_shared[0], "aaa000", **self.prefixed())
         other, _ = await self.bus(_shared[0], "bbb000", **self.prefixed())
-        await until(lambda: (one.status()["hosts"], other.status()["hosts"]) == (1, 1))
+        await until(lambda: (one.figures()["hosts"], other.figures()["hosts"]) == (1, 1))
         await other.stop()
-        await until(lambda: one.status()["hosts"] == 0)
-        status = one.status()
+        await until(lambda: one.figures()["hosts"] == 0)
+        status = one.figures()
         assert status["connected"] and not status["degraded"]
         assert status["endpoint"] == f"127.0.0.1:{_shared[0].port}"
 

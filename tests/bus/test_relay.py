@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -71,9 +72,15 @@ class NeighbourTests(TestCase):
             key="k",
             sender="s",
         )
-        came = parcels.unpack(parcels.pack(sent))
+        came = parcels.unpack(parcels.pack(sent, host=True))
         for name in Publication.__slots__:
             assert getattr(came, name) == getattr(sent, name), name
+
+    async def test_between_hosts_it_is_as_old_as_its_stay_on_this_one(self) -> None:
+        sent = Publication("abc001-1x", channels.parse("thread.7"), "e", b"{}")
+        sent.born -= 1000
+        assert parcels.unpack(parcels.pack(sent, host=True)).born == sent.born
+        assert 0 <= monotonic() - parcels.unpack(parcels.pack(sent)).born < 1
 
     def test_strange_bytes_are_no_publication(self) -> None:
         for strange in (b"", b"\xc1", b"\x90", b"\x97\xa0\xa0\xa0\xc4\x00\x05\xa0\xa0", b"x" * 100):

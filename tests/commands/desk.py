@@ -22,7 +22,7 @@ from mechamap_rt.core.identity import Identity
 from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.outbox import OutboxStats
 from mechamap_rt.core.rules import RuleTable
-from mechamap_rt.errors import Unavailable
+from mechamap_rt.errors import Disconnect, Unavailable
 from mechamap_rt.interfaces import IAuthenticator, ISite
 from mechamap_rt.sessions.local import LocalStore
 from mechamap_rt.storage.site import Group
@@ -143,5 +143,5 @@ class Office(Cluster):
 
     def leave(self, device: Device) -> None:
         """The device's connection ends."""
-        self.desks[device.process.name].lobby.leave(device.connection)
+        self.desks[device.process.name].lobby.leave(device.connection, Disconnect.NORMAL)
         self.move()

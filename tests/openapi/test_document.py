@@ -20,6 +20,7 @@ from mechamap_rt.http.openapi.schemas import ERRORS, up_to
 from mechamap_rt.http.replies import Error
 from mechamap_rt.http.routing import Route
 from mechamap_rt.place import alone
+from mechamap_rt.process.helm import OwnHelm
 from mechamap_rt.settings.loading import load
 from tests.clients.native import NativeClient
 from tests.conftest import StartServer
@@ -33,7 +34,7 @@ SUMMARY_LENGTH = 50
 def routes() -> tuple[Route, ...]:
     """Those of a server with everything switched on."""
     settings = load(SETTINGS, None).settings
-    return Realtime(reactor, settings, alone(reactor, settings)).router.routes
+    return Realtime(reactor, settings, alone(reactor, settings, OwnHelm())).web.router.routes
 
 
 @cache

@@ -17,9 +17,9 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.process import journal
 from mechamap_rt.process.control import MAX_REQUEST, Control, Say
-from mechamap_rt.process.operations import OperationFault
 from mechamap_rt.settings import load
 from mechamap_rt.system.audit import Actor
 from tests.fakes import AuditMemory

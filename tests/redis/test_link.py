@@ -99,7 +99,7 @@ class TLSTests(RedisCase):
         for node, host in (("aaa000", "127.0.0.1"), ("bbb000", "localhost")):
             bus, _ = await self.bus(server, node, host=host, tls=True, tls_ca=self.certificates.ca)
             assert not bus.degraded
-            assert bus.status()["endpoint"] == f"{host}:{server.port}"
+            assert bus.figures()["endpoint"] == f"{host}:{server.port}"
             assert await bus.commands.execute("PING") == b"PONG"
 
     @coroutine
@@ -170,7 +170,7 @@ class SentinelTests(RedisCase):
         sentinels = (("127.0.0.1", sentinel.port),)
         bus, _ = await self.bus(None, sentinels=sentinels, **QUICK)
         # a sentinel that is told to watch a replica finds the master behind it in the end
-        assert bus.degraded or bus.status()["endpoint"] == f"127.0.0.1:{master.port}"
+        assert bus.degraded or bus.figures()["endpoint"] == f"127.0.0.1:{master.port}"
 
     @coroutine
     async def test_passwords_and_tls_towards_both(self) -> None:
@@ -204,11 +204,11 @@ class ClusterNodesTests(RedisCase):
         first, second = self.serve(), self.serve()
         nodes = (("127.0.0.1", first.port), ("127.0.0.1", second.port))
         bus, _ = await self.bus(None, cluster_nodes=nodes)
-        taken, left = (first, second) if bus.status()["endpoint"].endswith(str(first.port)) else (second, first)
+        taken, left = (first, second) if bus.figures()["endpoint"].endswith(str(first.port)) else (second, first)
         taken.kill()
         await until(lambda: bus.degraded)
         await until(lambda: not bus.degraded)
-        assert bus.status()["endpoint"] == f"127.0.0.1:{left.port}"
+        assert bus.figures()["endpoint"] == f"127.0.0.1:{left.port}"
 
     @coroutine
     async def test_a_real_cluster_carries_and_counts(self) -> None:
@@ -221,7 +221,7 @@ class ClusterNodesTests(RedisCase):
         other, at_other = await self.bus(None, "bbb000", 3, cluster_nodes=(("127.0.0.1", servers[2].port),))
         await one.subscribe("public.x")
         await other.subscribe("public.x")
-        await until(lambda: one.status()["hosts"] == other.status()["hosts"] == 1)
+        await until(lambda: one.figures()["hosts"] == other.figures()["hosts"] == 1)
         assert await one.publish(publication("a-1")) == 5
         assert await other.ask("who", b"?") == [b"bbb000 who ?", b"aaa000 who ?"]
         one.publish(publication("a-2"), counted=False)

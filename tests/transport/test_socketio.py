@@ -111,7 +111,7 @@ class ConnectTests(Case):
         self.assertEqual(self.engine.sent[1], b'0/admin,{"sid":"%b"}' % second.id.encode())
         self.client.receive(b"1/admin,")
         self.assertEqual(self.node.connections_of(5), (first,))
-        self.client.leave()
+        self.client.leave(Disconnect.GOING_AWAY)
         self.assertEqual((self.node.connection_count(), self.tally.connections(5)), (0, 0))
 
     def test_an_unknown_namespace_is_refused_and_the_others_live(self) -> None:
@@ -203,14 +203,14 @@ class AcknowledgementTests(Case):
 
     def test_the_client_goes_away(self) -> None:
         answer = self.client.request("/", "question", {}, 5)
-        self.client.leave()
+        self.client.leave(Disconnect.GOING_AWAY)
         self.failureResultOf(answer, ConnectionLost)
 
     def test_what_is_awaited_is_bounded(self) -> None:
         answers = [self.client.request("/", "question", {}, 5) for _ in range(MAX_AWAITED + 1)]
         self.failureResultOf(answers[0], TimeoutError)
         self.assertNoResult(answers[1])
-        self.client.leave()
+        self.client.leave(Disconnect.GOING_AWAY)
         for answer in answers[1:]:
             self.failureResultOf(answer, ConnectionLost)
 
