@@ -19,6 +19,8 @@ from mechamap_rt.core.batches import Batches
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.errors import Disconnect
+from mechamap_rt.http.live import PATH as LIVE
+from mechamap_rt.http.live import LiveDoor
 from mechamap_rt.http.polling import PollingResource
 from mechamap_rt.http.protection import Protection
 from mechamap_rt.http.tree import Tree, make_site
@@ -110,6 +112,9 @@ class Realtime:
         )
         engineio = dict.fromkeys(("/socket.io/", "/socket.io"), self.engine.accept)
         self.gate.routes.update(engineio | {"/ws": native.accept})
+        if settings.monitoring.metrics_enabled:
+            live = LiveDoor(self._reactor, self.web.keys, origins, self.wheel, self.web.monitoring.live)
+            self.gate.routes[LIVE] = live.accept
         self.polling = PollingResource(self.engine, self.gate, partial(_address, settings.server.trust_proxy))
         site = self.site = make_site(
             self._reactor,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mechamap_rt.core.identity import Identity
     from mechamap_rt.core.ledger import Claim
     from mechamap_rt.core.publication import Publication
+    from mechamap_rt.core.tracing import Chunk
     from mechamap_rt.errors import Disconnect
     from mechamap_rt.system.audit import Actor, Outcome
 
@@ -146,6 +147,16 @@ class IAuditLog(Interface):
         :param address: from where, if over the network.
         :param request: the request's id.
         """
+
+
+class IArchive(Interface):
+    """Keeps what became of publications longer than a process lives."""
+
+    def keep(chunk: Chunk) -> None:
+        """Keep these records; nobody waits for it."""
+
+    def about(ident: str) -> Deferred[dict[str, list[Any]]]:
+        """The records about one publication, by the process that made them; what cannot be read is left out."""
 
 
 class IHelm(Interface):

@@ -13,7 +13,7 @@ from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.core.ledger import Ledger
 from mechamap_rt.core.limits import Quota, Tally
 from mechamap_rt.core.publication import base36
-from mechamap_rt.interfaces import IBus, IHelm, ILedger, ISessionStore
+from mechamap_rt.interfaces import IArchive, IBus, IHelm, ILedger, ISessionStore
 from mechamap_rt.sessions.local import LocalLedger, LocalStore
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.audit import AuditLog, audit_file
@@ -117,6 +117,21 @@ def remembered(settings: Settings, host: ILedger, bus: IBus) -> ILedger:
 
     ledger: ILedger = RedisLedger(host, bus.commands, settings.redis.prefix) if isinstance(bus, RedisBus) else host
     return ledger
+
+
+def archive(reactor: Any, settings: Settings, bus: IBus, name: str) -> IArchive | None:
+    """Where what became of publications is kept longer than a process lives, if there is such a place."""
+    redis, tracing = settings.redis, settings.monitoring
+    if not (redis.configured and redis.adapter_enabled) or redis.cluster_nodes or not tracing.trace_publications:
+        return None
+    from mechamap_rt.bus.redis import RedisBus
+    from mechamap_rt.bus.redis_archive import RedisArchive
+
+    if not isinstance(bus, RedisBus):
+        return None
+    kept, first = tracing.trace_hours * 3600, int(time.time() * 1000)
+    found: IArchive = RedisArchive(reactor, bus.commands, name, redis.prefix, tracing.trace_publications, kept, first)
+    return found
 
 
 def alone(reactor: Any, settings: Settings, helm: IHelm) -> Place:

@@ -10,13 +10,14 @@ from twisted.internet.task import LoopingCall
 
 from mechamap_rt.bus.canary import Canary
 from mechamap_rt.bus.node import Node
+from mechamap_rt.bus.stories import Stories
 from mechamap_rt.core.connection import Connection
 from mechamap_rt.core.outbox import Turn
 from mechamap_rt.core.publication import Publication
 from mechamap_rt.core.tracing import Tracing, sampled
 from mechamap_rt.http.traffic import Traffic
-from mechamap_rt.interfaces import IReactor
-from mechamap_rt.place import Place
+from mechamap_rt.interfaces import IArchive, IReactor
+from mechamap_rt.place import Place, archive
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.collector import Collector
 from mechamap_rt.system.meter import Meter, Sample
@@ -34,6 +35,7 @@ class Watching:
     """Reads what other parts count, once a second and when somebody asks.
 
     :ivar traffic: of HTTP.
+    :ivar stories: tells what became of a publication.
     :ivar more: figures of parts that are not known here.
     """
 
@@ -51,10 +53,15 @@ class Watching:
         self._began = time.monotonic()
         self.more: list[Figures] = []
         self._born: list[float] = []
+        self._archive: IArchive | None = None
         tracing = settings.monitoring
         if tracing.trace_publications and tracing.metrics_enabled:
             node.tracing = Tracing(tracing.trace_publications, tracing.trace_hours * 3600)
             turn.lost = node.tracing.lost
+            self._archive = archive(reactor, settings, place.bus, place.name)
+            if self._archive is not None:
+                node.tracing.on_chunk = self._archive.keep
+        self.stories = Stories(node, self._archive)
         if tracing.metrics_enabled:
             node.hub.on_delivered = self._delivered
             turn.flushed = self._flushed

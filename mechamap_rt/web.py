@@ -28,6 +28,8 @@ from mechamap_rt.http.publishing import Publishing
 from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.revoking import Revoking
 from mechamap_rt.http.routing import Route, Router
+from mechamap_rt.http.steering import Steering
+from mechamap_rt.http.tracing import Traces
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import Place
 from mechamap_rt.rights import Rights
@@ -110,11 +112,15 @@ class Web:
         bundle = pages("socket.io")
         self.pages |= {f"/socket.io/{name}": page for name, page in bundle.items()}
         self._add_pages("docs")
+        if self._settings.monitoring.metrics_enabled:
+            self._add_pages("dashboard")
         routes = [
             *Publishing(self._node, keys, time.time, idempotency).routes(),
             *Attendance(community.presence, keys, time.time).routes(),
             *Administration(self._census, keys, acts, time.time).routes(),
             *self.monitoring.routes(),
+            *Steering(self._reactor, self._place.helm, keys, acts, time.time).routes(),
+            *Traces(self._watching.stories, keys, time.time).routes(),
             *Revoking(community.revocation, self._rights.authenticator, keys, acts, time.time).routes(),
             *self.information.routes(),
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from heapq import nlargest
 from typing import Any, Final
 
 from mechamap_rt.bus.node import Node
@@ -20,6 +21,9 @@ MAX_CHANNELS: Final = 50_000
 MAX_USERS: Final = 500_000
 #: Subscribers of one channel that are listed by name.
 MAX_NAMED: Final = 100
+#: Users of one process, with their connections, that are looked at for who has most; and what is listed of the most.
+MAX_HOLDERS: Final = 2_000
+MAX_TOP: Final = 500
 #: Connections that are listed.
 MAX_LISTED: Final = 1_000
 
@@ -35,6 +39,8 @@ class Census:
         node.answer("channels", self._channels)
         node.answer("disconnect", self._disconnect)
         node.answer("stats", self._stats)
+        node.answer("holders", self._holders)
+        node.answer("events", lambda asked: (node.published, node.counts.events.most_common(MAX_TOP)))
 
     # asking
 
@@ -85,6 +91,28 @@ class Census:
         """
         return sum(await self._node.ask("disconnect", (user_id, words) if words else user_id))
 
+    async def top(self, what: str, limit: int) -> list[dict[str, Any]]:
+        """The ``channels`` with the most subscribers, the ``users`` with the most connections, or the ``events`` that
+        are published most: ``name`` and ``count`` of each, the greatest first.
+
+        :raises ValueError: it is none of these.
+        """
+        limit = max(1, min(limit, MAX_TOP))
+        if what == "channels":
+            found = await self.channels()
+        elif what == "users":
+            found = Counter()
+            for users in await self._node.ask("holders", None):
+                found.update({str(user): count for user, count in users})
+        elif what == "events":
+            found = Counter()
+            for _, events in await self._node.ask("events", None):
+                found.update(dict(events))
+        else:
+            raise ValueError("channels, users or events")
+        ordered = sorted(found.items(), key=lambda each: (-each[1], each[0]))[:limit]
+        return [{"name": name, "count": count} for name, count in ordered]
+
     async def stats(self) -> dict[str, Any]:
         """``totalConnections``, ``uniqueUsers``, and how many of each protocol, transport, role and process."""
         answers = await self._node.ask("stats", None)
@@ -106,6 +134,11 @@ class Census:
 
     # answering
 
+    def _holders(self, asked: None) -> list[tuple[int, int]]:
+        """Users with connections here, and how many; those with most of them, if they are many."""
+        held = ((user, len(self._node.connections_of(user))) for user in self._node.users())
+        return nlargest(MAX_HOLDERS, held, key=lambda each: each[1])
+
     def _figures(self, asked: None) -> dict[str, Any]:
         return {"connections": self._node.connection_count(), "users": _some(self._node.users(), MAX_USERS)}
 
@@ -115,7 +148,8 @@ class Census:
         if user_id is not None:
             found = node.connections_of(user_id)
             users = [user_id] if found else []
-            return {"total": len(found), "users": users, "connections": [self._row(each) for each in found[:limit]]}
+            rows = [self._row(each) | {"subscriptions": _some(each.subscriptions, MAX_NAMED)} for each in found[:limit]]
+            return {"total": len(found), "users": users, "connections": rows}
         rows = [self._row(connection) for connection in _some(node.connections(), limit)]
         return {"total": node.connection_count(), "users": _some(node.users(), MAX_USERS), "connections": rows}
 

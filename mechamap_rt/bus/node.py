@@ -243,7 +243,7 @@ class Node:
             self._ids(), channel, event, data, delivery=delivery, key=key, sender=sender, priority=priority
         )
         self.published += 1
-        self.counts.sources[source] += 1
+        self.counts.published(event, source)
         if self.tracing is not None:
             self.tracing.accepted(publication, source, request)
         return publication.id, self._bus.publish(publication, counted)

@@ -17,6 +17,7 @@ from mechamap_rt.cli.control import COMMANDS
 from mechamap_rt.cli.failure import Failure
 from mechamap_rt.cli.kinds import Duration
 from mechamap_rt.cli.options import choices, env_file_option, json_option, print_json, reporting, server_options
+from mechamap_rt.cli.watching import WATCHING
 
 _COMPLETION_HINTS: Final = {
     "bash": 'in ~/.bashrc: eval "$(mechamapctl completion bash)"',
@@ -45,7 +46,7 @@ def main() -> None:
     """
 
 
-for _command in COMMANDS:
+for _command in (*WATCHING, *COMMANDS):
     main.add_command(_command)
 
 

@@ -209,3 +209,92 @@ def publish(result: Result) -> list[Block]:
     """What was published, and to how many."""
     subscribers = units.plural(result["subscribers"], "subscriber", "subscribers")
     return [f"Published {result['id']} to {result['channel']}: {subscribers}."]
+
+
+def top(result: Result) -> list[Block]:
+    """One row for each, the greatest first."""
+    heading = {
+        "channels": ("channel", "subscribers"),
+        "users": ("user", "connections"),
+        "events": ("event", "published"),
+    }
+    name, count = heading[result["of"]]
+    rows = [[Cell(row["name"]), Cell(units.count(row["count"]))] for row in result["top"]]
+    return [Table((Column(name), Column(count, right=True)), rows)] if rows else [f"There are no {result['of']} yet."]
+
+
+def trace(result: Result) -> list[Block]:
+    """What became of a publication, and of it for one user."""
+    publication = result["publication"]
+    pairs = [("message", Cell(result["id"], "bold"))]
+    if publication is not None:
+        pairs += [
+            ("event", Cell(publication["event"])),
+            ("channel", Cell(publication["channel"])),
+            (
+                "accepted",
+                Cell(f"{_moment(publication['at'])} by {publication['worker']}, from {publication['source']}"),
+            ),
+            (
+                "delivery",
+                Cell(f"{publication['class']}, priority {publication['priority']}, {publication['bytes']} bytes"),
+            ),
+        ]
+        if publication["request"]:
+            pairs.append(("request", Cell(publication["request"])))
+    pairs.append(("recipients", Cell(units.count(result["recipients"]))))
+    pairs.append(("lost", Cell(units.count(result["lost"]), "bold red" if result["lost"] else "")))
+    blocks: list[Block] = [Pairs(pairs)]
+    if result["workers"]:
+        blocks += ["", Table(_TRACE_COLUMNS, [_trace_row(worker) for worker in result["workers"]])]
+    user = result.get("user")
+    if user is not None:
+        blocks += ["", f"User {user['id']}: {user['explanation']}"]
+        if user["connections"]:
+            blocks.append(Table(_DEVICE_COLUMNS, [_device_row(each) for each in user["connections"]]))
+    return blocks
+
+
+_TRACE_COLUMNS: Final = (
+    Column("worker"),
+    Column("at"),
+    Column("recipients", right=True),
+    Column("lost", right=True),
+    Column("why", spare=1),
+    Column("users", spare=2),
+)
+_DEVICE_COLUMNS: Final = (
+    Column("connection", spare=1),
+    Column("worker", spare=3),
+    Column("protocol"),
+    Column("since"),
+    Column("until"),
+    Column("outcome"),
+)
+
+
+def _trace_row(worker: Result) -> list[Cell]:
+    return [
+        Cell(worker["worker"]),
+        Cell(_moment(worker["at"])),
+        Cell(units.count(worker["recipients"])),
+        Cell(units.count(worker["lost"])),
+        Cell(", ".join(f"{reason} {count}" for reason, count in worker["byReason"].items())),
+        Cell(", ".join(map(str, worker["users"]))),
+    ]
+
+
+def _device_row(each: Result) -> list[Cell]:
+    until = f"{_moment(each['until'])} ({each['reason']})" if each["until"] else ""
+    return [
+        Cell(each["connection"], "dim"),
+        Cell(each["worker"]),
+        Cell(f"{each['protocol']} {each['transport']}"),
+        Cell(_moment(each["since"])),
+        Cell(until),
+        Cell(each["outcome"].replace("_", " "), "bold"),
+    ]
+
+
+def _moment(seconds: float | None) -> str:
+    return units.UNKNOWN if not seconds else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -136,6 +136,15 @@ class Batches:
                 for name in [name for name in batch.events if isinstance(name, str)]:
                     self._replaced(batch, name)
 
+    def holds(self, resource: str, ident: str) -> bool:
+        """Does a publication wait here?"""
+        return any(
+            publication.id == ident
+            for priority in PROMISED
+            if (batch := self._batches.get((resource, priority))) is not None
+            for _, publication in batch.events.values()
+        )
+
     def flush(self) -> None:
         """Deliver everything now; the windows stay as they are."""
         for batch in tuple(self._batches.values()):

@@ -11,6 +11,11 @@ from typing import Any, Final
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+#: Names of events that are counted apart.
+MAX_EVENTS: Final = 500
+OTHER: Final = "other"
+
+
 class Histogram:
     """How many observations fell under each bound.
 
@@ -62,11 +67,12 @@ class Counts:
     :ivar refusals: clients that were not let in, by reason.
     :ivar authentications: by method and result.
     :ivar sources: publications, by who has made them: ``api``, ``laravel``, ``client``, ``operator``, ``server``.
+    :ivar events: publications by the event's name; of more than :data:`MAX_EVENTS` names, the later ones are ``other``.
     :ivar latency: from the acceptance of a publication, on this host, to its being written to those who are subscribed
         here. What is held back on purpose (``medium``, ``low``) is not in it.
     """
 
-    __slots__ = ("authentications", "connects", "ends", "latency", "refusals", "sources")
+    __slots__ = ("authentications", "connects", "ends", "events", "latency", "refusals", "sources")
 
     def __init__(self) -> None:
         self.connects: Counter[tuple[str, str]] = Counter()
@@ -74,7 +80,14 @@ class Counts:
         self.refusals: Counter[str] = Counter()
         self.authentications: Counter[tuple[str, str]] = Counter()
         self.sources: Counter[str] = Counter()
+        self.events: Counter[str] = Counter()
         self.latency = Histogram()
+
+    def published(self, event: str, source: str) -> None:
+        """A publication has been accepted."""
+        self.sources[source] += 1
+        events = self.events
+        events[event if event in events or len(events) < MAX_EVENTS else OTHER] += 1
 
     def figures(self) -> dict[str, Any]:
         """All of it, as MessagePack can carry it: tables are lists of labels and number."""

@@ -34,6 +34,8 @@ MAX_LOSSES: Final = 50
 _SAMPLED: Final = ("0", "i")
 
 _VOLATILE: Final = DeliveryClass.VOLATILE
+#: What happens to volatile ones only.
+DROPPED: Final = "dropped"
 
 Record = Sequence[Any]
 
@@ -143,6 +145,8 @@ class Tracing:
 
     def lost(self, ident: str, user: int, why: str) -> None:
         """A connection of ``user`` was given a publication, and did not get it."""
+        if why == DROPPED and not ident.endswith(_SAMPLED):
+            return
         losses = self._losses
         losses[ident] += 1
         if losses[ident] <= MAX_LOSSES and len(losses) <= CHUNK:

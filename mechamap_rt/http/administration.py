@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import parse_qs
 
-from mechamap_rt.bus.census import MAX_LISTED, Census
+from mechamap_rt.bus.census import MAX_LISTED, MAX_TOP, Census
 from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.bodies import Fields
 from mechamap_rt.http.call import Call
 from mechamap_rt.http.keys import Keys, Right
-from mechamap_rt.http.replies import Reply
+from mechamap_rt.http.replies import Error, HTTPFault, Reply
 from mechamap_rt.http.routing import Route, ident, read_json
 from mechamap_rt.wire import json
 
 MAX_REASON: Final = 200
+#: What can be asked for the most of.
+TOPS: Final = ("channels", "users", "events")
 
 
 class Administration:
@@ -32,6 +35,7 @@ class Administration:
     def routes(self) -> list[Route]:
         return [
             Route("/api/connections/stats", {"GET": self.stats}),
+            Route("/api/top", {"GET": self.top}),
             Route("/api/connections/user/<id>", {"GET": self.user}),
             Route("/api/connections/disconnect/<id>", {"POST": self.disconnect}),
         ]
@@ -40,6 +44,20 @@ class Administration:
         """How many connections there are, by what they are."""
         await self._keys.require(call, Right.ADMINISTER)
         return self._answer({"stats": await self._census.stats()})
+
+    async def top(self, call: Call) -> Reply:
+        """``?of=channels|users|events&limit=20``: what there is most of."""
+        await self._keys.require(call, Right.ADMINISTER)
+        asked = parse_qs(call.query.decode("latin-1"))
+        of, limit = asked.get("of", ["channels"])[-1], asked.get("limit", ["20"])[-1]
+        faults = []
+        if of not in TOPS:
+            faults.append(("of", "one of " + ", ".join(TOPS)))
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MAX_TOP):
+            faults.append(("limit", f"a number from 1 to {MAX_TOP}"))
+        if faults:
+            raise HTTPFault(Error.VALIDATION, "The request is not valid", faults)
+        return self._answer({"of": of, "top": await self._census.top(of, int(limit))})
 
     async def user(self, call: Call) -> Reply:
         """The connections of one user."""
@@ -85,4 +103,5 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "worker": row["worker"],
         "connectedAt": json.timestamp(row["since"]),
         "channels": row["channels"],
+        "subscriptions": row["subscriptions"],
     }

@@ -220,8 +220,8 @@ def _excluded(call: Call) -> set[str]:
 
     :raises HTTPFault: there is no such part.
     """
-    values = parse_qs(call.query.decode("latin-1")).get("exclude", ())
-    named = {name for value in values for name in value.split(",") if name}
+    values = parse_qs(call.query.decode("latin-1"), keep_blank_values=True).get("exclude", ())
+    named = {name for value in values for name in value.split(",")}
     unknown = named.difference(_CHECKS)
     if unknown:
         raise HTTPFault(Error.VALIDATION, "The request is not valid", [("exclude", "one of " + ", ".join(_CHECKS))])

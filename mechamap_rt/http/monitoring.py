@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from twisted.logger import Logger
 
 from mechamap_rt import __version__
 from mechamap_rt.bus.node import Node
+from mechamap_rt.core.metrics import SECONDS, merged
 from mechamap_rt.core.thresholds import THRESHOLDS, Thresholds
 from mechamap_rt.http.audit import Acts
 from mechamap_rt.http.bodies import Fields
@@ -180,6 +182,29 @@ class Monitoring:
         facts = self._facts()
         return facts.get("alerts", []), facts.get("history", [])
 
+    async def live(self) -> dict[str, Any]:
+        """What the page of operators is told every second: sums and counters, from which it makes rates."""
+        rows = await self._measures()
+        total = _total(rows)
+        kinds: Counter[str] = Counter()
+        for row in rows:
+            for protocol, transport, _, count in row["kinds"]:
+                kinds[f"{protocol} {transport}"] += count
+        raised, cleared = await self._alerts()
+        facts = self._facts()
+        return {
+            "at": self._clock(),
+            "totals": total,
+            "kinds": dict(kinds),
+            "latency": merged([row["counts"]["latency"] for row in rows]),
+            "bounds": SECONDS,
+            "processes": [_process(row) for row in rows],
+            "host": {name: facts.get(name) for name in ("mode", "state", "host", "version", "wanted", "workers")},
+            "alerts": [_shown(alert) for alert in raised],
+            "history": [_shown(alert) for alert in cleared[:20]],
+            "degraded": self._node.degraded,
+        }
+
     async def info(self, call: Call) -> Reply:
         """What it is that runs here."""
         return self._answer(
@@ -289,6 +314,12 @@ def _performance(rows: list[dict[str, Any]], total: Mapping[str, float]) -> dict
         "uptime": round(max((row["uptime"] for row in rows), default=0.0), 1),
         "workers": len(rows),
     }
+
+
+def _process(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One process on the page of operators."""
+    shown = ("worker", "connections", "users", "cpu", "rss", "lag", "published", "delivered", "uptime", "queued")
+    return {name: row[name] for name in shown}
 
 
 def _connections(rows: list[dict[str, Any]], total: Mapping[str, float]) -> dict[str, Any]:

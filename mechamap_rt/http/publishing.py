@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -21,6 +21,13 @@ from mechamap_rt.http.routing import Route, ident, read_json
 from mechamap_rt.wire import json
 
 Work = Callable[[Call], Coroutine[Any, Any, Reply]]
+
+
+class _Sent(NamedTuple):
+    """A publication's id, and its subscribers in the whole cluster."""
+
+    ident: str
+    subscribers: int
 
 
 class Publishing:
@@ -67,9 +74,12 @@ class Publishing:
         broadcast = bodies.laravel_broadcast(read_json(call))
         now = self._now()
         stamp = now if broadcast.timestamp is None else broadcast.timestamp
-        counts = await self._publish(broadcast, provenance(stamp, "laravel"), wins=True)
-        results = [{"channel": channel.name, "subscriberCount": counts[channel]} for channel in broadcast.channels]
-        total = sum({channel.resource: count for channel, count in counts.items()}.values())
+        sent = await self._publish(call, broadcast, provenance(stamp, "laravel"), source="laravel", wins=True)
+        results = [
+            {"channel": channel.name, "subscriberCount": sent[channel].subscribers, "id": sent[channel].ident}
+            for channel in broadcast.channels
+        ]
+        total = sum({channel.resource: each.subscribers for channel, each in sent.items()}.values())
         return Reply.of(
             {
                 "success": True,
@@ -83,57 +93,61 @@ class Publishing:
         )
 
     async def _broadcast(self, call: Call) -> Reply:
-        return await self._one(bodies.broadcast(read_json(call)))
+        return await self._one(call, bodies.broadcast(read_json(call)))
 
     async def _user(self, call: Call) -> Reply:
         user_id = ident(call)
-        return await self._one(bodies.user_event(read_json(call), user_id), userId=user_id)
+        return await self._one(call, bodies.user_event(read_json(call), user_id), userId=user_id)
 
     async def _notify(self, call: Call) -> Reply:
-        return await self._one(bodies.notify(read_json(call)))
+        return await self._one(call, bodies.notify(read_json(call)))
 
     async def _multi(self, call: Call) -> Reply:
         now = self._now()
         results = []
         for broadcast in bodies.broadcasts(read_json(call)):
-            counts = await self._publish(broadcast, provenance(now, "api"), wins=False)
+            sent = await self._publish(call, broadcast, provenance(now, "api"), source="api", wins=False)
             channel = broadcast.channels[0]
             results.append(
                 {
                     "channel": channel.name,
                     "event": broadcast.event,
-                    "subscriberCount": counts[channel],
+                    "subscriberCount": sent[channel].subscribers,
+                    "id": sent[channel].ident,
                     "success": True,
                 }
             )
         message = f"{len(results)} events broadcast"
         return Reply.of({"success": True, "message": message, "results": results, "timestamp": now})
 
-    async def _one(self, broadcast: Broadcast, **extra: Any) -> Reply:
+    async def _one(self, call: Call, broadcast: Broadcast, **extra: Any) -> Reply:
         now = self._now()
-        counts = await self._publish(broadcast, provenance(now, "api"), wins=False)
+        sent = await self._publish(call, broadcast, provenance(now, "api"), source="api", wins=False)
         channel = broadcast.channels[0]
         answer = {
             "success": True,
             "message": "Event broadcast",
             "channel": channel.name,
             "event": broadcast.event,
-            "subscriberCount": counts[channel],
+            "subscriberCount": sent[channel].subscribers,
+            "id": sent[channel].ident,
             "timestamp": now,
         }
         return Reply.of(answer | extra)
 
-    async def _publish(self, broadcast: Broadcast, extra: bytes, *, wins: bool) -> dict[Channel, int]:
+    async def _publish(
+        self, call: Call, broadcast: Broadcast, extra: bytes, *, source: str, wins: bool
+    ) -> dict[Channel, _Sent]:
         """Publish once to each resource, whatever names it was given by.
 
         :param extra: members to add to the data; where it has them already, ``wins`` says whose count.
-        :returns: subscribers in the whole cluster, by channel.
+        :returns: by channel.
         """
         data = splice(broadcast.data, extra, wins=wins)
-        sent: dict[str, Deferred[int]] = {}
+        sent: dict[str, tuple[str, Deferred[int]]] = {}
         for channel in broadcast.channels:
             if channel.resource not in sent:
-                _, sent[channel.resource] = self._node.publish(
+                sent[channel.resource] = self._node.publish(
                     channel,
                     broadcast.event,
                     data,
@@ -141,9 +155,11 @@ class Publishing:
                     key=broadcast.key,
                     sender=broadcast.sender,
                     priority=broadcast.priority,
+                    source=source,
+                    request=call.ident,
                 )
-        counts = {resource: await count for resource, count in sent.items()}
-        return {channel: counts[channel.resource] for channel in broadcast.channels}
+        done = {resource: _Sent(ident, await count) for resource, (ident, count) in sent.items()}
+        return {channel: done[channel.resource] for channel in broadcast.channels}
 
     def _now(self) -> str:
         return json.timestamp(self._clock())

@@ -22,7 +22,7 @@ _log = Logger()
 Endpoint = Callable[[Call], Coroutine[Any, Any, Reply]]
 
 _JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
-_SHAPES = {"id": "[0-9]{1,20}", "channel": "[^/]{1,1024}"}
+_SHAPES = {"id": "[0-9]{1,20}", "channel": "[^/]{1,1024}", "publication": "[^/]{1,64}"}
 #: What a path that is not the API's is counted as.
 UNKNOWN: Final = "unknown"
 
@@ -31,7 +31,7 @@ UNKNOWN: Final = "unknown"
 class Route:
     """One path of the API.
 
-    :ivar pattern: the path; ``<id>`` and ``<channel>`` are variables.
+    :ivar pattern: the path; ``<id>``, ``<channel>`` and ``<publication>`` are variables.
     :ivar methods: the endpoint of each method; ``HEAD`` and ``OPTIONS`` are added by the router.
     :ivar exempt: is it outside the limit on requests?
     """

@@ -72,6 +72,7 @@ class Master(Service):
         self._renewal = self._make_renewal() if settings.tls.enabled else None
         self._steering = Steering(reactor, self._crew, settings, env_file, self._notifier, self._audit, self._renewal)
         self._control = Control(reactor, self._steering.run, self._audit)
+        self._steering.journal = self._control.journal
         self._looking = LoopingCall(self._steering.look)
 
     def privilegedStartService(self) -> None:

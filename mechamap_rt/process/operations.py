@@ -8,20 +8,25 @@ from typing import Any
 
 from mechamap_rt.bus.census import Census
 from mechamap_rt.bus.node import Node
+from mechamap_rt.bus.stories import Stories
 from mechamap_rt.core import channels
 from mechamap_rt.core.publication import provenance, splice
 from mechamap_rt.errors import OperationFault
 from mechamap_rt.wire import json
 
+#: The figures of the whole cluster, as they are now.
+Live = Callable[[], Awaitable[dict[str, Any]]]
 Operation = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Operations:
     """The operations that any worker can do for all of them."""
 
-    def __init__(self, node: Node, census: Census) -> None:
+    def __init__(self, node: Node, census: Census, stories: Stories, live: Live) -> None:
         self._node = node
         self._census = census
+        self._stories = stories
+        self._live = live
 
     def table(self) -> dict[str, Operation]:
         return {
@@ -29,6 +34,9 @@ class Operations:
             "disconnect": self.disconnect,
             "channels": self.channels,
             "publish": self.publish,
+            "trace": self.trace,
+            "top": self.top,
+            "live": self.live,
         }
 
     async def run(self, command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +67,27 @@ class Operations:
             "subscriptions": sum(sizes.values()),
             "channels": [{"channel": name, "subscribers": size} for name, size in listed],
         }
+
+    async def top(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        what = str(asked.get("of"))
+        try:
+            return {"of": what, "top": await self._census.top(what, integer(asked, "limit", 1, 20))}
+        except ValueError as error:
+            raise OperationFault("INVALID", f"There are {error}", "of") from None
+
+    async def live(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._live()
+
+    async def trace(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        user = None if asked.get("user") is None else integer(asked, "user", 1)
+        try:
+            story = await self._stories.story(str(asked.get("publication")), user)
+        except ValueError as error:
+            raise OperationFault("INVALID", str(error), "publication") from None
+        if not story["found"]:
+            message = "No such publication is remembered: it was never made, is too old, or was volatile"
+            raise OperationFault("UNKNOWN_PUBLICATION", message, "publication")
+        return story
 
     async def publish(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         try:

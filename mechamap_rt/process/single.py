@@ -75,7 +75,12 @@ class Single(Service):
         self._realtime = Realtime(reactor, settings, self._place)
         self._audit = self._place.audit
         self._control = Control(reactor, self._run, self._audit)
-        self._operations = Operations(self._realtime.node, self._realtime.census)
+        self._operations = Operations(
+            self._realtime.node,
+            self._realtime.census,
+            self._realtime.watching.stories,
+            self._realtime.web.monitoring.live,
+        )
         self._notifier = Notifier(os.environ)
         self._watchman = Watchman(reactor, settings, self._realtime.node.name[:HOST_LENGTH], self._operations.publish)
         self._watchman.thresholds = self._realtime.web.monitoring.thresholds
@@ -209,6 +214,8 @@ class Single(Service):
     async def _run(self, command: str, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         if command == "status":
             return self._status()
+        if command == "errors":
+            return {"errors": list(reversed(self._control.journal.errors))}
         if command in _OF_A_MASTER:
             raise OperationFault(SINGLE_PROCESS, f"{command} needs a master and workers: set CLUSTER_ENABLED=true")
         return await self._operations.run(command, asked)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from mechamap_rt import __version__
 from mechamap_rt.errors import OperationFault
+from mechamap_rt.http.steering import SHOWN
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.process import certificate
 from mechamap_rt.process.acts import BY_SIGNAL, RELOAD, noted
@@ -23,6 +24,7 @@ from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
 from mechamap_rt.process.helm import unpacked
+from mechamap_rt.process.journal import Journal
 from mechamap_rt.process.operations import integer
 from mechamap_rt.process.orders import Operate, Refused, Tell
 from mechamap_rt.process.scaling import Scaler
@@ -44,9 +46,7 @@ _log = Logger()
 MAX_DRAIN: Final = 3600
 
 #: What the workers are told every second.
-_FACTS: Final = frozenset(
-    ("mode", "version", "host", "uptime", "state", "degraded", "wanted", "workers", "alerts", "reloads", "restarts")
-)
+_FACTS: Final = frozenset((*SHOWN, "alerts"))
 
 #: Tells the operator what is going on.
 Say = Callable[[dict[str, Any]], object]
@@ -98,7 +98,10 @@ class Steering:
             "scale": self._scale,
             "restart": self._restart,
             "drain": self._drain,
+            "errors": self._errors,
         }
+        #: The last lines of the log.
+        self.journal = Journal()
 
     def stop(self) -> None:
         """The server goes down: nobody is told anything any more."""
@@ -274,6 +277,9 @@ class Steering:
             "reloads": self._reloads,
             "restarts": crew.restarts,
         }
+
+    async def _errors(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        return {"errors": list(reversed(self.journal.errors))}
 
     async def _workers(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         return {"workers": [child.describe() for child in self._crew.workers.values()]}

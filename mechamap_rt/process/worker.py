@@ -78,7 +78,9 @@ class Worker:
         )
         self._place = place
         self.realtime = Realtime(reactor, settings, place)
-        self._operations = Operations(self.realtime.node, self.realtime.census)
+        self._operations = Operations(
+            self.realtime.node, self.realtime.census, self.realtime.watching.stories, self.realtime.web.monitoring.live
+        )
         self._beating = LoopingCall(self._beat)
         self.ending = False
         #: Called every second or so.

@@ -106,6 +106,10 @@ def test_copying(page: Page) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#notify .example pre").first.inner_text()
 
 
+#: What a single process that has just been started has to say to the examples about workers and messages.
+REFUSED = {"/api/cluster/re": 409, "/api/cluster/scale": 409, "/api/trace/": 404}
+
+
 def test_the_commands_work(server: Server, page: Page) -> None:
     open_all(page)
     curl = required("curl", "curl")
@@ -117,7 +121,8 @@ def test_the_commands_work(server: Server, page: Page) -> None:
         done = subprocess.run(
             ["bash", "-c", line], env=os.environ | keys, capture_output=True, text=True, timeout=REQUEST_LIMIT
         )
-        assert done.stdout.endswith("\n200"), (command, done.stdout)
+        status = next((status for part, status in REFUSED.items() if part in command), 200)
+        assert done.stdout.endswith(f"\n{status}"), (command, done.stdout)
 
 
 def test_without_the_description_it_says_so(browser: Browser, server: Server) -> None:

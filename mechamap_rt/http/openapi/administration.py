@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mechamap_rt.bus.census import MAX_LISTED
-from mechamap_rt.http.administration import MAX_REASON
+from mechamap_rt.bus.census import MAX_LISTED, MAX_NAMED, MAX_TOP
+from mechamap_rt.bus.stories import WORDS
+from mechamap_rt.http.administration import MAX_REASON, TOPS
 from mechamap_rt.http.openapi.operation import Body, Group, Operation, Who
 from mechamap_rt.http.openapi.schemas import (
     COUNT,
     FLAG,
     IDENT,
     NUMBER,
+    PUBLICATION,
     TEXT,
     WORKER,
     answer,
     by_name,
+    const,
     listed,
     members,
     message,
@@ -51,6 +54,26 @@ _STATS: Final = Operation(
         }
     ),
     who=Who.ADMINISTRATOR,
+)
+
+_TOP: Final = Operation(
+    "GET",
+    "/api/top",
+    "top",
+    "What there is most of",
+    "The channels with the most subscribers, the users with the most connections, or the events that were "
+    "published most "
+    "since the start, in the whole cluster.",
+    answer({"of": {"enum": list(TOPS)}, "top": listed(members({"name": TEXT, "count": COUNT}), maxItems=MAX_TOP)}),
+    who=Who.ADMINISTRATOR,
+    query={
+        "of": {"description": "Of what.", "schema": {"enum": list(TOPS), "default": "channels"}, "example": "channels"},
+        "limit": {
+            "description": "How many.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": 20},
+            "example": 10,
+        },
+    },
 )
 
 _USER: Final = Operation(
@@ -100,11 +123,86 @@ _DISCONNECT: Final = Operation(
     ),
 )
 
+_LOST: Final = members({"at": ref("Timestamp"), "user": IDENT, "reason": TEXT})
+_TRACE: Final = Operation(
+    "GET",
+    "/api/trace/<publication>",
+    "trace",
+    "What became of a message",
+    "Where it was accepted, to how many it was given in each process, and who did not get it and why; with "
+    "`user` also what "
+    "became of it at each connection that the user has or had then. Volatile events are traced by samples. "
+    "What is asked "
+    "for must be younger than `TRACE_HOURS`, and among the last `TRACE_PUBLICATIONS` of its process.",
+    answer(
+        {
+            "id": PUBLICATION,
+            "found": const(True),
+            "publication": {"anyOf": [ref("TracedPublication"), {"type": "null"}]},
+            "workers": listed(ref("TracedWorker")),
+            "recipients": COUNT,
+            "lost": COUNT,
+        },
+        {"user": ref("TracedUser")},
+    ),
+    who=Who.ADMINISTRATOR,
+    query={"user": {"description": "Why this user has it, or has not.", "schema": IDENT, "example": 5}},
+)
+
 GROUP: Final = Group(
     "Administration",
     "Who is connected, and out with them.",
-    (_STATS, _USER, _DISCONNECT),
+    (_STATS, _TOP, _USER, _DISCONNECT, _TRACE),
     {
+        "TracedPublication": members(
+            {
+                "id": PUBLICATION,
+                "at": ref("Timestamp"),
+                "worker": said(WORKER, "That accepted it."),
+                "channel": TEXT,
+                "resource": TEXT,
+                "event": TEXT,
+                "class": ref("DeliveryClass"),
+                "priority": ref("Priority"),
+                "source": {"enum": ["api", "laravel", "client", "operator", "server"]},
+                "request": said(TEXT, "The id of the HTTP request; empty for others."),
+                "sender": said(TEXT, "The connection that does not get it back; empty for none."),
+                "bytes": said(COUNT, "Of its data."),
+            }
+        ),
+        "TracedWorker": members(
+            {
+                "worker": WORKER,
+                "at": {"anyOf": [ref("Timestamp"), {"type": "null"}]},
+                "recipients": said(COUNT, "Connections that it was given to."),
+                "users": said(listed(IDENT), "Whose, where they are few."),
+                "lost": COUNT,
+                "byReason": by_name(COUNT, "Those who did not get it, by reason."),
+                "losses": listed(_LOST),
+            }
+        ),
+        "TracedUser": members(
+            {
+                "id": IDENT,
+                "outcome": said({"enum": [*WORDS, "absent"]}, "The best of any connection."),
+                "explanation": TEXT,
+                "connections": listed(
+                    members(
+                        {
+                            "connection": TEXT,
+                            "worker": WORKER,
+                            "protocol": TEXT,
+                            "transport": TEXT,
+                            "since": ref("Timestamp"),
+                            "until": {"anyOf": [ref("Timestamp"), {"type": "null"}]},
+                            "reason": said(TEXT, "Why it ended."),
+                            "outcome": {"enum": list(WORDS)},
+                            "explanation": TEXT,
+                        }
+                    )
+                ),
+            }
+        ),
         "Connection": members(
             {
                 "socketId": TEXT,
@@ -117,7 +215,8 @@ GROUP: Final = Group(
                 "worker": WORKER,
                 "connectedAt": ref("Timestamp"),
                 "channels": said(COUNT, "Its subscriptions."),
+                "subscriptions": said(listed(TEXT, maxItems=MAX_NAMED), "The resources, or some of them."),
             }
-        )
+        ),
     },
 )

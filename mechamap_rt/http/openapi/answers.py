@@ -77,7 +77,7 @@ def errors_of(each: Operation, exempt: bool) -> Iterator[Error]:
     :param exempt: is the path outside the limit on requests?
     """
     keyed, variable, has_body = each.who.keyed, "<" in each.path, each.body is not None
-    if keyed or variable or has_body:
+    if keyed or variable or has_body or each.query:
         yield Error.VALIDATION
     yield from each.who.refuses
     if variable:

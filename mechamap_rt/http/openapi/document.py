@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mechamap_rt import __version__
-from mechamap_rt.http.openapi import administration, information, monitoring, presence, publishing, revoking
+from mechamap_rt.http.openapi import administration, information, monitoring, presence, publishing, revoking, steering
 from mechamap_rt.http.openapi.answers import HEADERS, errors_of, response, responses
 from mechamap_rt.http.openapi.operation import Group, Operation
-from mechamap_rt.http.openapi.schemas import IDENT, SHARED, Schema, ref
+from mechamap_rt.http.openapi.schemas import IDENT, PUBLICATION, SHARED, Schema, ref
 from mechamap_rt.http.routing import Route
 
 GROUPS: Final[Sequence[Group]] = (
@@ -18,6 +18,7 @@ GROUPS: Final[Sequence[Group]] = (
     revoking.GROUP,
     information.GROUP,
     administration.GROUP,
+    steering.GROUP,
     monitoring.GROUP,
 )
 _ABOUT: Final = (
@@ -53,6 +54,11 @@ _VARIABLES: Final[Mapping[str, Schema]] = {
         "description": "The channel, by any of its names.",
         "schema": ref("ChannelName"),
         "example": "thread.7",
+    },
+    "publication": {
+        "description": "The publication's id, as the answer to its publisher had it.",
+        "schema": PUBLICATION,
+        "example": "a1b001-19uac3zv1",
     },
 }
 _REQUEST_ID: Final = {
@@ -119,6 +125,7 @@ def _operation(group: Group, each: Operation, exempt: bool) -> dict[str, Any]:
         for name, variable in _VARIABLES.items()
         if f"<{name}>" in each.path
     ]
+    parameters += [{"name": name, "in": "query"} | parameter for name, parameter in each.query.items()]
     if each.idempotent:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
     parameters.append({"$ref": "#/components/parameters/RequestId"})

@@ -72,9 +72,11 @@ _STATUS: Final = answer(
         "connections": members({"total": COUNT, "users": COUNT}, description="Of the whole cluster."),
     }
 )
+_CHECK: Final[Schema] = {"type": "string", "description": "`ok`, or what is wrong."}
 _READY: Final[dict[str, Schema]] = {
     "worker": WORKER,
-    "checks": members({"bus": {"enum": ["ok", "degraded"]}, "database": {"enum": ["ok", "degraded", "down"]}}),
+    "checks": members({"draining": _CHECK}, dict.fromkeys(("bus", "database", "reactor"), _CHECK)),
+    "failed": said(listed(TEXT), "The names of the checks that fail."),
 }
 
 _ROOT: Final = Operation(
@@ -118,13 +120,28 @@ _READINESS: Final = Operation(
     "/ready",
     "ready",
     "May it be sent clients?",
-    "For a readiness probe. `degraded` is a yes: this host is served, but the database or another host is away.",
-    answer({"status": {"enum": ["ready", "degraded"]}} | _READY),
+    "For a readiness probe: yes if what is published comes back in time, the database answers, the event "
+    "loop is less than "
+    "0.5 s late, and the process does not let its clients go.",
+    answer({"status": const("ready")} | _READY),
     also={
         503: (
-            "No: this process lets its clients go.",
-            members({"success": const(False), "status": const("draining")} | _READY | {"timestamp": ref("Timestamp")}),
+            "No; `failed` says why.",
+            members(
+                {"success": const(False), "status": {"enum": ["draining", "degraded"]}}
+                | _READY
+                | {"timestamp": ref("Timestamp")}
+            ),
         )
+    },
+    query={
+        "exclude": {
+            "description": "Checks to leave out, joined by commas: what other places are out of as well is "
+            "no reason to "
+            "send nobody anywhere.",
+            "schema": {"type": "string", "pattern": "^(bus|database|reactor)(,(bus|database|reactor))*$"},
+            "example": "database",
+        }
     },
 )
 _CHANNELS: Final = Operation(

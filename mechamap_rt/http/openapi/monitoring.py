@@ -23,7 +23,7 @@ from mechamap_rt.http.openapi.schemas import (
 
 _AMOUNT: Final[Schema] = NUMBER | {"minimum": 0}
 _DATABASE: Final[Schema] = {"enum": ["up", "degraded", "down"]}
-_NAMES: Final[Schema] = {"enum": list(THRESHOLDS)}
+_PERHAPS: Final[Schema] = {"type": ["number", "null"]}
 
 _PERFORMANCE: Final = members(
     {
@@ -64,11 +64,16 @@ _PROCESS: Final = members(
 )
 _ALERT: Final = members(
     {
-        "name": _NAMES,
-        "worker": {"anyOf": [WORKER, {"type": "null"}], "description": "Of which process; `null` for all together."},
-        "value": NUMBER,
-        "threshold": NUMBER,
+        "name": said(
+            TEXT, "Of a threshold, or such as `bus_degraded`, `canary_lost`, `crash_loop`, `certificate_expiry`."
+        ),
+        "state": {"enum": ["raised", "cleared"]},
+        "host": said(TEXT, "Three characters: the first of the names of its processes."),
         "message": said(TEXT, "For people."),
+        "since": ref("Timestamp"),
+        "until": {"anyOf": [ref("Timestamp"), {"type": "null"}], "description": "`null` while it is raised."},
+        "value": said(_PERHAPS, "The figure, where there is one."),
+        "worst": said(_PERHAPS, "The worst it has been."),
     }
 )
 _VALUES: Final = members({name: said(NUMBER, each.doc.capitalize() + ".") for name, each in THRESHOLDS.items()})
@@ -157,9 +162,18 @@ _READ: Final = (
     _get(
         "alerts",
         "alerts",
-        "What is over its threshold",
-        "Now; nothing is remembered.",
-        members({"alerts": listed(_ALERT), "count": COUNT, "thresholds": ref("Thresholds")}),
+        "What is the matter, and what was",
+        "Raised when it has held for a while, cleared when all has been well for a while; each once for a "
+        "host, however many "
+        "of its processes say so. The last 50 that were cleared are remembered.",
+        members(
+            {
+                "alerts": said(listed(ref("Alert")), "Raised now, the oldest first."),
+                "count": COUNT,
+                "history": said(listed(ref("Alert")), "Cleared, the newest first."),
+                "thresholds": ref("Thresholds"),
+            }
+        ),
     ),
     _get(
         "info",
@@ -218,6 +232,7 @@ GROUP: Final = Group(
     (*_READ, *_CHANGE),
     {
         "Performance": _PERFORMANCE,
+        "Alert": _ALERT,
         "ConnectionFigures": _CONNECTIONS,
         "Thresholds": said(_VALUES, "Those that hold, by name."),
     },

@@ -71,6 +71,7 @@ class Operation:
     :ivar answer: the schema of 200.
     :ivar media_type: of that answer.
     :ivar also: further answers that are no :class:`Error`: status, description and schema.
+    :ivar query: parameters behind the ``?``, by name: ``description``, ``schema``, ``example``.
     :ivar idempotent: may it be asked for twice under one ``Idempotency-Key``?
     """
 
@@ -85,6 +86,7 @@ class Operation:
     media_type: str = "application/json"
     also: Mapping[int, tuple[str, Schema]] = field(default_factory=dict)
     idempotent: bool = False
+    query: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

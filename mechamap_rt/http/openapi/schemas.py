@@ -21,6 +21,12 @@ NUMBER: Final[Schema] = {"type": "number"}
 FLAG: Final[Schema] = {"type": "boolean"}
 #: Six characters that name a process.
 WORKER: Final[Schema] = {"type": "string", "pattern": "^[0-9a-z]{6}$", "examples": ["a1b001"]}
+#: What a publisher is given for a publication.
+PUBLICATION: Final[Schema] = {
+    "type": "string",
+    "pattern": "^[0-9a-z]{6}-[0-9a-z]{1,13}$",
+    "examples": ["a1b001-19uac3zv1"],
+}
 
 
 def ref(name: str) -> Schema:
@@ -117,6 +123,7 @@ def fault(code: Schema) -> Schema:
     )
 
 
+_ID: Final[Schema] = said(PUBLICATION, "The publication's id; `/api/trace/<id>` says what becomes of it.")
 _SUBSCRIBERS: Final = said(COUNT, "Subscribers when it was published, in the whole cluster.")
 
 SHARED: Final[Mapping[str, Schema]] = {
@@ -189,11 +196,18 @@ SHARED: Final[Mapping[str, Schema]] = {
             "channel": ref("ChannelName"),
             "event": ref("EventName"),
             "subscriberCount": _SUBSCRIBERS,
+            "id": _ID,
         },
         {"userId": said(IDENT, "Only where the path names a user.")},
     ),
     "PublishedEach": members(
-        {"channel": ref("ChannelName"), "event": ref("EventName"), "subscriberCount": COUNT, "success": const(True)}
+        {
+            "channel": ref("ChannelName"),
+            "event": ref("EventName"),
+            "subscriberCount": COUNT,
+            "id": _ID,
+            "success": const(True),
+        }
     ),
-    "Reached": members({"channel": ref("ChannelName"), "subscriberCount": COUNT}),
+    "Reached": members({"channel": ref("ChannelName"), "subscriberCount": COUNT, "id": _ID}),
 }
