@@ -24,6 +24,7 @@ from mechamap_rt.core.metrics import quantile
 
 Figures = dict[str, Any]
 
+_SUMS: Final = ("people", "connections", "messages", "published", "p50", "p99", "http")
 #: Characters of a bar.
 BAR: Final = 12
 #: Errors, and alerts, that find room.
@@ -33,12 +34,14 @@ SHOWN: Final = 5
 def watch(ask: Callable[[], Figures], interval: float) -> None:
     """Draw until ``q`` is pressed, or Ctrl-C."""
     console = Console(highlight=False)
+    # while it draws, rich has another in its place
+    stream = sys.stdout
     before = ask()
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         fault = ""
         now = before
         while True:
-            live.update(_screen(before, now, fault, sys.stdout), refresh=True)
+            live.update(_screen(before, now, fault, stream), refresh=True)
             if pressed(interval):
                 return
             try:
@@ -58,7 +61,7 @@ def once(before: Figures, now: Figures, stream: TextIO) -> None:
 def _keys() -> Iterator[Callable[[float], bool]]:
     """Gives what waits so many seconds for ``q``, and says whether it came."""
     if not sys.stdin.isatty():
-        yield lambda seconds: time.sleep(seconds) is not None
+        yield _wait
         return
     import termios
     import tty
@@ -69,10 +72,7 @@ def _keys() -> Iterator[Callable[[float], bool]]:
     def pressed(seconds: float) -> bool:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if select.select([descriptor], [], [], left)[0] and os.read(descriptor, 16).strip().lower() in (
-                b"q",
-                b"\x03",
-            ):
+            if select.select([descriptor], [], [], left)[0] and os.read(descriptor, 16)[:1] in b"qQ\x03":
                 return True
         return False
 
@@ -81,6 +81,11 @@ def _keys() -> Iterator[Callable[[float], bool]]:
         yield pressed
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, saved)
+
+
+def _wait(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 def _screen(before: Figures, now: Figures, fault: str, stream: TextIO) -> RenderableType:
@@ -118,9 +123,7 @@ def _sums(before: Figures, now: Figures) -> Table:
     latency = [units.milliseconds(1000 * quantile(counts, part)) if known else units.UNKNOWN for part in (0.5, 0.99)]
     totals = now["totals"]
     table = Table.grid(padding=(0, 4))
-    table.add_row(
-        *(Text(name, "dim") for name in ("people", "connections", "messages", "published", "p50", "p99", "http"))
-    )
+    table.add_row(*(Text(name, "dim") for name in _SUMS))
     table.add_row(
         Text(units.count(int(totals["users"])), "bold"),
         Text(units.count(int(totals["connections"])), "bold"),

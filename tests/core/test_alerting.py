@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -153,5 +154,5 @@ def test_raised_and_cleared_take_turns(lags: list[float]) -> None:
     for lag in lags:
         host.run(1, {"a": {"lag": lag}})
     states = [message is not None for _, message in host.told]
-    assert all(after or before for before, after in zip(states, states[1:], strict=False))
+    assert all(after or before for before, after in pairwise(states))
     assert states[:1] in ([], [True])
