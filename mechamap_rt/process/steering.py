@@ -31,7 +31,7 @@ from mechamap_rt.process.scaling import Scaler
 from mechamap_rt.process.watchman import TOLD, Watchman
 from mechamap_rt.settings import Settings, SettingsError, environ_of, load
 from mechamap_rt.system.audit import AuditLog, audit_file, fault_of
-from mechamap_rt.system.auditfile import AuditFile
+from mechamap_rt.system.linefile import LineFile
 from mechamap_rt.system.meter import resident
 from mechamap_rt.system.notify import Notifier
 from mechamap_rt.wire import json
@@ -358,7 +358,7 @@ class Steering:
             raise OperationFault("BAD_SETTINGS", "; ".join(str(fault) for fault in error.faults)) from None
         return settings
 
-    def _audit_again(self, settings: Settings) -> AuditFile | None:
+    def _audit_again(self, settings: Settings) -> LineFile | None:
         """The file of the audit log as it is now.
 
         :raises OperationFault: there is to be one in production, and it cannot be opened.

@@ -18,31 +18,25 @@ To note an act of an HTTP endpoint: :class:`mechamap_rt.http.audit.Acts`. Of an 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Condition, Thread
 from typing import Any, Final, Literal, NamedTuple
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from mechamap_rt.core.deferreds import within
 from mechamap_rt.interfaces import IAuditLog
 from mechamap_rt.settings import Settings
-from mechamap_rt.system.auditfile import AuditFile
+from mechamap_rt.system.linefile import LineFile
+from mechamap_rt.system.linewriter import LineWriter, cannot
 from mechamap_rt.wire import json
 
 _log = Logger()
 
 #: Acts that wait for the disk; more are dropped, and counted.
 MAX_WAITING: Final = 1_000
-#: Lines that are written while others of the host wait for the lock.
-BATCH: Final = 100
-#: Seconds between two tries to write, and that the last ones may take when the server stops.
-RETRY: Final = 1.0
-FLUSH_LIMIT: Final = 0.5
+#: Bytes of a line, more than any has.
+MAX_LINE: Final = 16_384
 #: Of what an act was done to: members, and characters of each.
 MAX_MEMBERS: Final = 16
 MAX_TEXT: Final = 256
@@ -83,19 +77,13 @@ class AuditLog:
     :param clock: seconds since the epoch.
     """
 
-    def __init__(self, reactor: Any, file: AuditFile | None, worker: str, clock: Callable[[], float]) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Any, file: LineFile | None, worker: str, clock: Callable[[], float]) -> None:
         self._file = file
         self._worker = worker
         self._clock = clock
-        self._waiting: deque[bytes] = deque()
-        #: Guards everything that the thread looks at: what waits, the file, and the end.
-        self._changed = Condition()
+        self._writer = LineWriter(reactor, file, "audit", self._said, MAX_WAITING, MAX_WAITING * MAX_LINE)
         self._ending = False
-        self._ended: Deferred[None] = Deferred()
-        self._thread: Thread | None = None
         self._dropped = 0
-        self._failing = False
 
     def start(self, required: bool) -> None:
         """Open the file, and take what is noted.
@@ -110,31 +98,20 @@ class AuditLog:
         except OSError as error:
             if required:
                 raise AuditError(fault_of(self._file, error)) from None
-            self._said(_cannot(error))
-        self._run()
+            self._writer.tell(cannot(error))
+        self._writer.start()
 
-    def _run(self) -> None:
-        if self._thread is None:
-            self._thread = Thread(target=self._write, name="audit", daemon=True)
-            self._thread.start()
-
-    def move(self, file: AuditFile | None) -> None:
-        """Write to another file from now on, which is open already."""
-        # the thread closes the one that it has had
+    def move(self, file: LineFile | None) -> None:
+        """Write to another file from now on."""
         self._file = file
-        if file is not None:
-            self._run()
+        self._writer.move(file)
 
     async def stop(self) -> None:
         """Take nothing more, and wait until what was noted is written, for half a second at most."""
-        with self._changed:
-            self._ending = True
-            self._changed.notify()
-        if self._thread is not None:
-            try:
-                await within(self._reactor, FLUSH_LIMIT, self._ended)
-            except TimeoutError:
-                _log.error("The audit log: {count} acts are not written", count=len(self._waiting))
+        self._ending = True
+        count = await self._writer.stop()
+        if count:
+            _log.error("The audit log: {count} acts are not written", count=count)
 
     # noting
 
@@ -170,69 +147,25 @@ class AuditLog:
         self._put(line + b"\n")
 
     def _put(self, line: bytes) -> None:
-        with self._changed:
-            count = len(self._waiting)
-            if count < MAX_WAITING:
-                self._waiting.append(line)
-                self._changed.notify()
-        if count >= MAX_WAITING:
+        if not self._writer.put(line):
             self._dropped += 1
             if self._dropped == 1:
                 _log.error("The audit log does not keep up: from now on acts are dropped")
-        elif self._dropped and count < MAX_WAITING / 2:
+        elif self._dropped and self._writer.waiting <= MAX_WAITING / 2:
             dropped, self._dropped = self._dropped, 0
             _log.error("The audit log keeps up again: {dropped} acts were dropped", dropped=dropped)
             self.note(Actor("server"), "audit.dropped", {"acts": dropped}, "failed")
 
-    # the thread
-
-    def _write(self) -> None:
-        batch: deque[bytes] = deque()
-        current: AuditFile | None = None
-        while self._take(batch):
-            file = self._file
-            if current is not None and current is not file:
-                current.close()
-            current = file
-            if file is None:
-                batch.clear()
-                continue
-            try:
-                file.append(batch)
-            except OSError as error:
-                self._reactor.callFromThread(self._said, _cannot(error))
-                with self._changed:
-                    if self._ending:
-                        break
-                    # what is noted meanwhile need not wake it; the end does
-                    self._changed.wait_for(lambda: self._ending, RETRY)
-            else:
-                if self._failing:
-                    self._reactor.callFromThread(self._said, None)
-        if current is not None:
-            current.close()
-        self._reactor.callFromThread(self._ended.callback, None)
-
-    def _take(self, batch: deque[bytes]) -> bool:
-        """Wait for lines, and have them in ``batch``; there are none any more after the end."""
-        with self._changed:
-            if not batch:
-                self._changed.wait_for(lambda: self._waiting or self._ending)
-            while self._waiting and len(batch) < BATCH:
-                batch.append(self._waiting.popleft())
-        return bool(batch)
-
     def _said(self, fault: str | None) -> None:
         """The file cannot be written any more, for this reason, or can again."""
-        if fault is not None and not self._failing:
+        if fault is None:
+            _log.info("The audit log is written again")
+        else:
             path = "" if self._file is None else str(self._file.path)
             _log.error("The audit log {path} {fault}; it is tried again", path=path, fault=fault)
-        elif fault is None and self._failing:
-            _log.info("The audit log is written again")
-        self._failing = fault is not None
 
 
-def audit_file(settings: Settings, environ: Mapping[str, str]) -> AuditFile | None:
+def audit_file(settings: Settings, environ: Mapping[str, str]) -> LineFile | None:
     """The file of these settings, not open yet; ``None`` where there shall be none.
 
     :param environ: ``LOGS_DIRECTORY`` is systemd's; several are joined by colons, and the first counts.
@@ -242,16 +175,12 @@ def audit_file(settings: Settings, environ: Mapping[str, str]) -> AuditFile | No
         return None
     directory = Path(environ.get("LOGS_DIRECTORY", "").partition(":")[0])
     path = Path(audit.file) if audit.file else directory / DEFAULT_NAME
-    return AuditFile(path.absolute(), audit.max_size, audit.max_files)
+    return LineFile(path.absolute(), audit.max_size, audit.max_files)
 
 
-def fault_of(file: AuditFile, error: OSError) -> str:
+def fault_of(file: LineFile, error: OSError) -> str:
     """Why a start without this file is refused: a sentence for the operator."""
-    return f"AUDIT_LOG_FILE: {file.path} {_cannot(error)}"
-
-
-def _cannot(error: OSError) -> str:
-    return f"cannot be written: {error.strerror or type(error).__name__}"
+    return f"AUDIT_LOG_FILE: {file.path} {cannot(error)}"
 
 
 def _fitting(target: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from twisted.trial.unittest import TestCase
 
 from mechamap_rt.settings import SettingsError, load
 from mechamap_rt.system.audit import MAX_WAITING, Actor, AuditError, AuditLog, audit_file
-from mechamap_rt.system.auditfile import AuditFile
+from mechamap_rt.system.linefile import LineFile
 
 reactor: Any = installed
 KEY = Actor("admin_key", "9f86d081")
 
 
-class Stuck(AuditFile):
+class Stuck(LineFile):
     """A file whose disk does not answer until it is let."""
 
     def __init__(self, path: Path) -> None:
@@ -46,8 +46,8 @@ class AuditLogTests(TestCase):
         if event.get("log_namespace") == "mechamap_rt.system.audit":
             self.said.append(event["log_format"].format(**event))
 
-    def log(self, file: AuditFile | None = None, required: bool = False) -> AuditLog:
-        log = AuditLog(reactor, file or AuditFile(self.path, 0, 1), "a7z001", lambda: 1_700_000_000.5)
+    def log(self, file: LineFile | None = None, required: bool = False) -> AuditLog:
+        log = AuditLog(reactor, file or LineFile(self.path, 0, 1), "a7z001", lambda: 1_700_000_000.5)
         log.start(required)
         return log
 
@@ -120,7 +120,7 @@ class AuditLogTests(TestCase):
             log.note(KEY, "a", {"number": number}, "ok")
         assert self.said == ["The audit log does not keep up: from now on acts are dropped"]
         file.let.set()
-        await self.until(lambda: not log._waiting)
+        await self.until(lambda: not log._writer.waiting)
         log.note(KEY, "again", {}, "ok")
         await log.stop()
         lines = self.lines()
@@ -137,7 +137,7 @@ class AuditLogTests(TestCase):
         assert 0.4 < reactor.seconds() - began < 5
         assert "not written" in self.said[-1]
         file.let.set()
-        await self.until(lambda: log._ended.called)
+        await self.until(lambda: log._writer.ended.called)
 
     async def test_a_file_that_cannot_be_opened_is_tried_again(self) -> None:
         self.path.mkdir()
@@ -161,7 +161,7 @@ class AuditLogTests(TestCase):
         log.note(KEY, "a", {}, "ok")
         await self.until(self.path.read_bytes)
         other = Path(self.mktemp()).absolute()
-        log.move(AuditFile(other, 0, 1))
+        log.move(LineFile(other, 0, 1))
         log.note(KEY, "b", {}, "ok")
         await self.until(other.is_file)
         await self.until(other.read_bytes)

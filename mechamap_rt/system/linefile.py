@@ -19,18 +19,19 @@ from typing import Final
 #: Opens, at most, until one is the file that the path leads to.
 _TRIES: Final = 100
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_MODE: Final = 0o600
 
 
-class AuditFile:
+class LineFile:
     """The file; every method blocks and is for a thread.
 
     :param max_size: bytes, above which it is rotated; 0 for never.
     :param max_files: rotated files that are kept (``….1`` is the youngest); 0 for all of them.
+    :param mode: what at most others may do with it.
     """
 
-    def __init__(self, path: Path, max_size: int, max_files: int) -> None:
+    def __init__(self, path: Path, max_size: int, max_files: int, mode: int = 0o600) -> None:
         self.path: Final = path
+        self._mode = mode
         self._max_size = max_size
         self._max_files = max_files
         self._descriptor: int | None = None
@@ -75,13 +76,14 @@ class AuditFile:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _opened(self) -> int:
-        descriptor = os.open(self.path, _FLAGS, _MODE)
+        descriptor = os.open(self.path, _FLAGS, self._mode)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "Not a regular file")
-            if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != _MODE:
-                os.fchmod(descriptor, _MODE)
+            mode = stat.S_IMODE(status.st_mode)
+            if status.st_uid == os.geteuid() and mode & ~self._mode:
+                os.fchmod(descriptor, mode & self._mode)
         except BaseException:
             os.close(descriptor)
             raise

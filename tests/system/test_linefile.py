@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mechamap_rt.system.auditfile import AuditFile
+from mechamap_rt.system.linefile import LineFile
 
 PROCESSES, LINES, SIZE = 4, 1500, 16 * 1024
 
@@ -25,7 +25,7 @@ def written(path: Path) -> list[bytes]:
 
 
 def append_many(path: Path, name: int, max_files: int) -> None:
-    file = AuditFile(path, SIZE, max_files)
+    file = LineFile(path, SIZE, max_files)
     file.open()
     for first in range(0, LINES, 3):
         rows = [{"by": name, "number": number, "fill": "x" * 60} for number in range(first, first + 3)]
@@ -64,7 +64,7 @@ def test_few_are_kept(tmp_path: Path) -> None:
 
 
 def test_without_a_size_it_is_never_rotated(tmp_path: Path) -> None:
-    file = AuditFile(tmp_path / "audit.log", 0, 1)
+    file = LineFile(tmp_path / "audit.log", 0, 1)
     for _ in range(3):
         file.append(deque([b"x" * 100_000 + b"\n"]))
     assert [each.stat().st_size for each in tmp_path.iterdir()] == [300_003]
@@ -72,7 +72,7 @@ def test_without_a_size_it_is_never_rotated(tmp_path: Path) -> None:
 
 def test_one_that_others_have_moved_is_left(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    file = AuditFile(path, 0, 1)
+    file = LineFile(path, 0, 1)
     file.append(deque([b"one\n"]))
     path.rename(tmp_path / "moved")
     file.append(deque([b"two\n"]))
@@ -86,7 +86,7 @@ def test_others_may_not_read_it(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     path.write_text("")
     path.chmod(0o644)
-    AuditFile(path, 0, 1).open()
+    LineFile(path, 0, 1).open()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name in ("link", "fifo", "", "missing/audit.log"):
         with pytest.raises(OSError, match=r"."):
-            AuditFile(tmp_path / name, 0, 1).open()
+            LineFile(tmp_path / name, 0, 1).open()
     assert target.read_text() == ""
 
 
@@ -106,7 +106,7 @@ def _fill(path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))
     lines = deque(b"%d" % number + b"x" * 98 + b"\n" for number in range(5))
     try:
-        AuditFile(path, 0, 1).append(lines)
+        LineFile(path, 0, 1).append(lines)
     except OSError:
         os._exit(len(lines))
 
