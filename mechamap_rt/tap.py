@@ -5,8 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -14,8 +15,9 @@ from twisted.python import usage
 from mechamap_rt import __version__
 from mechamap_rt.cli import check
 from mechamap_rt.interfaces import IReactor
-from mechamap_rt.settings import SettingsError, find_env_file, load
-from mechamap_rt.system import descriptors, logline
+from mechamap_rt.process.serverlog import ServerLog
+from mechamap_rt.settings import Settings, SettingsError, find_env_file, load
+from mechamap_rt.system import descriptors
 
 
 class Options(usage.Options):
@@ -51,19 +53,31 @@ def makeService(options: Options) -> IService:
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
     descriptors.raise_limit()
-    logline.install()
     from twisted.internet import reactor
 
     running = cast(IReactor, reactor)
     settings = loaded.settings
+    log = server_log(running, settings, options.parent or {})
     if settings.cluster.enabled:
         # the master never imports what serves clients: that is what keeps it small
         from mechamap_rt.process.master import Master
 
-        return Master(running, settings, options.env_file(), say, give_up)
+        return Master(running, settings, options.env_file(), say, give_up, log)
     from mechamap_rt.process.single import Single
 
-    return Single(running, settings, say, give_up)
+    return Single(running, settings, say, give_up, log)
+
+
+def server_log(reactor: IReactor, settings: Settings, twistd: Mapping[str, Any]) -> ServerLog:
+    """The log, which what ``twistd`` itself has been told about one has a say in.
+
+    :param twistd: its options.
+    """
+    logfile = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
+    foreign = bool(twistd.get("logger") or twistd.get("syslog"))
+    log = ServerLog(reactor, settings, "" if logfile == "-" else logfile, foreign)
+    atexit.register(log.finish)
+    return log
 
 
 def say(text: str) -> None:

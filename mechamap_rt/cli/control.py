@@ -17,6 +17,8 @@ from mechamap_rt.cli.options import choices, print_json
 SLOW: Final = 300.0
 """Seconds that may pass between two signs of life while it starts and drains workers."""
 
+_LEVELS: Final = ("debug", "info", "warn", "error", "critical", "default")
+
 _user_id = click.IntRange(1, 2**63 - 1)
 _worker = click.IntRange(1)
 
@@ -150,6 +152,20 @@ def logs(follow: bool, lines: int) -> None:
     result_of("logs", None if follow else QUICK, _print_log_line, follow=follow, lines=lines)
 
 
+@command("log-level")
+@click.argument("level", required=False, type=click.Choice(_LEVELS))
+@click.option("--logger", metavar="PREFIX", help="Only of loggers whose names begin so: mechamap_rt.bus.")
+def log_level(level: str | None, logger: str | None) -> None:
+    """Show from which level on the server logs, or change it.
+
+    In all its processes on this host, at once and for those to come, until it is restarted. The level `default` is
+    what LOG_LEVEL says, or with --logger that of all the others.
+    """
+    from mechamap_rt.cli import views
+
+    show_result(result_of("log-level", level=level, logger=logger), views.log_level)
+
+
 def _print_log_line(progress: dict[str, Any]) -> None:
     from mechamap_rt.cli.terminal import fit, safe
 
@@ -166,6 +182,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     connections,
     channels,
     logs,
+    log_level,
     publish,
     disconnect,
     reload,

@@ -197,6 +197,14 @@ def drain(result: Result) -> list[Block]:
     return [f"Worker {result['worker']} is drained."]
 
 
+def log_level(result: Result) -> list[Block]:
+    """From which level on the server logs, and some of its loggers."""
+    pairs = [("level", Cell(result["level"], "bold"))]
+    pairs += [(name, Cell(level)) for name, level in sorted(result["loggers"].items())]
+    told = result.get("workers")
+    return [Pairs(pairs)] if told is None else [Pairs(pairs), f"{units.plural(told, 'worker', 'workers')} told."]
+
+
 def disconnect(result: Result) -> list[Block]:
     """How many connections a user had."""
     if not result["disconnected"]:

@@ -18,6 +18,7 @@ from mechamap_rt.system.audit import Actor
 ACTS: Final[Mapping[str, str]] = {
     "disconnect": "connections.disconnect",
     "drain": "workers.drain",
+    "log-level": "server.log_level",
     "publish": "channels.publish",
     "reload": "server.reload",
     "restart": "workers.restart",
@@ -31,6 +32,11 @@ BY_SIGNAL: Final = Actor("signal", "SIGHUP")
 _FAILED: Final = frozenset(("FAILED", "NO_WORKER"))
 #: ``struct ucred`` of unix(7): process, user, group.
 _CREDENTIALS: Final = struct.Struct("3i")
+
+
+def act_of(command: str, asked: Mapping[str, Any]) -> str | None:
+    """What a command is called as an act; ``None`` for one that changes nothing."""
+    return None if command == "log-level" and asked.get("level") is None else ACTS.get(command)
 
 
 def operator_of(connection: socket.socket) -> Actor:

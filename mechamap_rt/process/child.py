@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess, IReactorSocket, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger, LogLevel
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from mechamap_rt.bus.link import Link, adopt
@@ -27,17 +27,16 @@ from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.orders import Beat, Hello, Steer, Stream
 from mechamap_rt.system.dump import DUMP_SIGNAL
 from mechamap_rt.system.listening import Bound
-from mechamap_rt.system.logline import TRACEBACK
+from mechamap_rt.system.loglevels import Levels
+from mechamap_rt.system.logrecord import Record, event_of, record_of_line
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import Scoreboard, Slot
 from mechamap_rt.wire import json
 
-_log = Logger()
-
 #: The first descriptor of a worker that is not standard input, output or errors.
 _FIRST: Final = 3
 #: Bytes of a line that a worker writes before it ends.
-_MAX_LINE: Final = 64 * 1024
+_MAX_LINE: Final = 128 * 1024
 
 
 class IProcessReactor(IReactorProcess, IReactorSocket, IReactorTime):
@@ -106,7 +105,13 @@ class Child(ProcessProtocol):
         self._words = b""
 
     def spawn(
-        self, environ: Mapping[str, str], sockets: Sequence[Bound], board: Scoreboard, rates: RateTable, store: Link
+        self,
+        environ: Mapping[str, str],
+        sockets: Sequence[Bound],
+        board: Scoreboard,
+        rates: RateTable,
+        store: Link,
+        levels: Levels,
     ) -> None:
         """Start the process.
 
@@ -124,6 +129,7 @@ class Child(ProcessProtocol):
             board=_FIRST + 2,
             rates=_FIRST + 3,
             sockets=[(_FIRST + 4 + place, bound.url) for place, bound in enumerate(sockets)],
+            levels=levels.members(),
         )
         adopt(self._reactor, control.detach(), self.orders)
         adopt(self._reactor, counting.detach(), store)
@@ -194,16 +200,14 @@ class Child(ProcessProtocol):
             self._words = b""
 
     def _log_line(self, line: bytes) -> None:
-        level, namespace, text, trace = LogLevel.info, "worker", line.decode("utf-8", "backslashreplace"), ""
+        record = None
         if line.startswith(b"["):
-            try:
-                name, namespace, text, trace = msgspec.json.decode(line, type=tuple[str, str, str, str])
-                level = LogLevel.lookupByName(name)
-            except (msgspec.MsgspecError, ValueError):
-                pass
-        if text.strip():
-            fields = {"worker": self.number, "text": text, TRACEBACK: trace}
-            Logger(namespace).emit(level, "[worker {worker}] {text}", **fields)
+            with contextlib.suppress(msgspec.MsgspecError):
+                record = msgspec.json.decode(line, type=Record)._replace(worker=self.name, number=self.number)
+        if record is None:
+            record = record_of_line(line, self.name, self.number)
+        if record.message.strip():
+            globalLogPublisher(event_of(record))
 
     def processEnded(self, reason: Failure) -> None:
         if self._words:

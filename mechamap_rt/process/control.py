@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from mechamap_rt.errors import OperationFault
 from mechamap_rt.interfaces import IAuditLog
-from mechamap_rt.process.acts import ACTS, noted, operator_of
+from mechamap_rt.process.acts import act_of, noted, operator_of
 from mechamap_rt.process.journal import Journal
 from mechamap_rt.process.operations import integer
 from mechamap_rt.settings import Settings
@@ -52,6 +52,7 @@ class Control(Factory):
 
     :param run: runs one command; raises :class:`~mechamap_rt.process.operations.OperationFault`.
     :param audit: is told of every command that changes something.
+    :param journal: has the last lines of the log.
     """
 
     noisy = False
@@ -61,11 +62,12 @@ class Control(Factory):
         reactor: Any,
         run: Callable[[str, Mapping[str, Any], Say], Awaitable[dict[str, Any]]],
         audit: IAuditLog,
+        journal: Journal,
     ) -> None:
         self.reactor: Any = reactor
         self._run = run
         self._audit = audit
-        self.journal = Journal()
+        self.journal = journal
         self.operators: dict[_Operator, None] = {}
         self._bound: listening.Bound | None = None
         self._port: IListeningPort | None = None
@@ -103,7 +105,7 @@ class Control(Factory):
 
         :raises OperationFault: it cannot be done.
         """
-        action = ACTS.get(command)
+        action = act_of(command, asked)
         if action is not None:
             # the log says who ended a worker, too
             told = {name: value for name, value in asked.items() if name != "data" and value is not None}

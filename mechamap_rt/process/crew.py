@@ -21,12 +21,14 @@ from mechamap_rt.place import process_name, quota
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, IProcessReactor, State, Steering, closing, nobody, pair
 from mechamap_rt.process.environment import environ_for_workers
-from mechamap_rt.process.orders import Accept, Certify, Drain, Meet, Stop
+from mechamap_rt.process.orders import Accept, Certify, Drain, Level, Meet, Stop
 from mechamap_rt.sessions.host import Teller
 from mechamap_rt.settings import Settings
 from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.loglevels import Levels
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import Scoreboard
+from mechamap_rt.wire import json
 
 if TYPE_CHECKING:
     from mechamap_rt.settings.credentials import Credentials
@@ -63,6 +65,7 @@ class Crew:
     :ivar sockets: on which they accept; to be given before any is started.
     :ivar alert: told ``(name, message)``; a message of ``None`` is the all-clear.
     :ivar credentials: the server's certificate, which each worker is given; ``None`` without TLS.
+    :ivar levels: of the log, which each worker is given.
     :ivar wanted: how many there shall be.
     :ivar restarts: workers that were replaced without having been asked to end.
     """
@@ -86,6 +89,7 @@ class Crew:
         #: Does what operators ask of the master by way of a worker.
         self.steer: Steering = nobody
         self.credentials: Credentials | None = None
+        self.levels = Levels(settings.log.level)
         self.workers: dict[int, Child] = {}
         self.wanted = min(settings.cluster.worker_range(os.cpu_count() or 1)[1], MAX_WORKERS)
         self.restarts = 0
@@ -133,7 +137,12 @@ class Crew:
         self.workers[number] = child
         child.steer = self.steer
         child.spawn(
-            self._environ, self.sockets, self._board, self._rates, Teller(self._tally, self._ledger, name).link()
+            self._environ,
+            self.sockets,
+            self._board,
+            self._rates,
+            Teller(self._tally, self._ledger, name).link(),
+            self.levels,
         )
         try:
             await within(self._reactor, START_LIMIT, child.hello)
@@ -166,6 +175,13 @@ class Crew:
         there = [child for child in self.workers.values() if child.alive and child.hello.called]
         given = [Deferred.fromCoroutine(self._certify(child)).addErrback(_not_certified, child) for child in there]
         await gatherResults(given)
+
+    async def tell_levels(self) -> int:
+        """Have all workers log from the levels on that hold now; how many do."""
+        levels = json.encode(self.levels.members())
+        orders = [child.orders.callRemote(Level, levels=levels) for child in self.workers.values() if child.alive]
+        told = [within(self._reactor, MEET_LIMIT, order).addCallbacks(lambda _: 1, lambda _: 0) for order in orders]
+        return sum(await gatherResults(told))
 
     def _free_slot(self) -> int:
         taken = {child.slot.number for child in self.workers.values()}

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.logger import ILogObserver, LogLevel, formatEvent, formatEventAsClassicLogText
-from zope.interface import implementer
+from mechamap_rt.system.logrecord import Record
 
 #: Lines that are kept, and characters of one.
 KEPT: Final = 2000
@@ -16,27 +15,30 @@ MAX_MESSAGE: Final = 2000
 MAX_LINE: Final = 8192
 
 
-@implementer(ILogObserver)
 class Journal:
-    """A log observer."""
+    """The lines of this process; those of a traceback count as one."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=KEPT)
-        #: What was worse than a warning: ``time`` (seconds since the epoch), ``level``, ``logger``, ``message``.
+        #: What was worse than a warning: ``time`` (seconds since the epoch), ``level``, ``logger``, ``worker``,
+        #: ``message``.
         self.errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
         self._followers: dict[Callable[[str], object], None] = {}
 
-    def __call__(self, event: Any) -> None:
-        text = formatEventAsClassicLogText(event)
-        if text is None:
-            return
-        line = text.rstrip()[:MAX_LINE]
+    def add(self, line: str, record: Record) -> None:
+        line = line[:MAX_LINE]
         self.lines.append(line)
-        level = event.get("log_level")
-        if level is not None and level >= LogLevel.error:
-            message = (formatEvent(event) or line)[:MAX_MESSAGE]
-            logger = str(event.get("log_namespace", ""))
-            self.errors.append({"time": event["log_time"], "level": level.name, "logger": logger, "message": message})
+        if record.level in ("error", "critical"):
+            message = f"{record.message}\n{record.traceback}".strip()[:MAX_MESSAGE]
+            self.errors.append(
+                {
+                    "time": record.time,
+                    "level": record.level,
+                    "logger": record.logger,
+                    "worker": record.worker,
+                    "message": message,
+                }
+            )
         for follower in tuple(self._followers):
             follower(line)
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from twisted.logger import LogLevel
-
-from mechamap_rt.system.logline import texts
+from mechamap_rt.system.logrecord import Record
 from mechamap_rt.wire import json
 
 #: Bytes of log that wait for the master.
 MAX_LOG_WAITING: Final = 256 * 1024
 #: Whose information is of no use to an operator: of ports and of the reactor, for each worker again.
 _CHATTER: Final = frozenset(("log_legacy", "twisted.internet.base"))
+_QUIET: Final = frozenset(("debug", "info"))
 
 
 class LogPipe:
-    """A log observer that writes each event to the master as one line of JSON: the master writes the log.
+    """Writes each record to the master as one line, a JSON array of its members: the master writes the log.
 
     A master that does not read must not hold up this process: what does not fit is dropped, and counted.
 
@@ -32,15 +30,14 @@ class LogPipe:
         self._dropped = 0
         os.set_blocking(descriptor, False)
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        level = event.get("log_level") or LogLevel.info
-        if level <= LogLevel.info and event.get("log_namespace") in _CHATTER:
+    def __call__(self, record: Record) -> None:
+        if record.level in _QUIET and record.logger in _CHATTER:
             return
-        text, trace = texts(dict(event))
         if self._dropped and len(self._waiting) < MAX_LOG_WAITING:
-            text = f"({self._dropped} lines were dropped before this one) {text}"
+            told = f"({self._dropped} lines were dropped before this one) {record.message}"
+            record = record._replace(message=told)
             self._dropped = 0
-        self._add(json.encode([level.name, str(event.get("log_namespace", "")), text, trace]) + b"\n")
+        self._add(json.encode(list(record)) + b"\n")
 
     def _add(self, line: bytes) -> None:
         if len(self._waiting) + len(line) > MAX_LOG_WAITING:

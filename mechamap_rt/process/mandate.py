@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -18,6 +18,7 @@ class Mandate(msgspec.Struct, frozen=True):
     :ivar slot: on the scoreboard, and in the table of rates.
     :ivar control: descriptors, as ``store``, ``board`` and ``rates``.
     :ivar sockets: descriptor and URL of each listening socket.
+    :ivar levels: of its log (:class:`~mechamap_rt.system.loglevels.Levels`).
     """
 
     name: str
@@ -27,6 +28,7 @@ class Mandate(msgspec.Struct, frozen=True):
     board: int
     rates: int
     sockets: list[tuple[int, str]]
+    levels: dict[str, Any]
 
     def environ(self) -> dict[str, str]:
         """For the worker's environment."""

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger, globalLogPublisher
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt.announcement import announce, announce_failure
 from mechamap_rt.place import audit_log, host_name
 from mechamap_rt.process.control import Control, tcp_port
 from mechamap_rt.process.crew import Crew
+from mechamap_rt.process.serverlog import Logging, ServerLog
 from mechamap_rt.process.steering import Steering
 from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
@@ -41,12 +41,13 @@ _log = Logger()
 LOOK: Final = 1.0
 
 
-class Master(Service):
+class Master(Logging):
     """The master process as a service.
 
     :param env_file: where the settings are read from again at a reload, besides the environment.
     :param say: prints what a person at a terminal should see.
     :param give_up: called when the start has failed.
+    :param log: writes the log; is to be started.
     """
 
     name = "mechamap"
@@ -58,7 +59,9 @@ class Master(Service):
         env_file: Path | None,
         say: Callable[[str], object],
         give_up: Callable[[], object],
+        log: ServerLog,
     ) -> None:
+        super().__init__(log)
         self._reactor = reactor
         self._settings = settings
         self._say = say
@@ -68,11 +71,13 @@ class Master(Service):
         self._notifier = Notifier(os.environ)
         self._collector = Collector(reactor, settings.cluster.gc_interval)
         self._crew = Crew(reactor, host_name(settings), settings)
+        self._crew.levels = log.levels
         self._audit = audit_log(reactor, settings, "master")
         self._renewal = self._make_renewal() if settings.tls.enabled else None
-        self._steering = Steering(reactor, self._crew, settings, env_file, self._notifier, self._audit, self._renewal)
-        self._control = Control(reactor, self._steering.run, self._audit)
-        self._steering.journal = self._control.journal
+        self._steering = Steering(
+            reactor, self._crew, settings, env_file, self._notifier, self._audit, log, self._renewal
+        )
+        self._control = Control(reactor, self._steering.run, self._audit, log.journal)
         self._looking = LoopingCall(self._steering.look)
 
     def privilegedStartService(self) -> None:
@@ -100,13 +105,13 @@ class Master(Service):
 
     def startService(self) -> None:
         super().startService()
-        globalLogPublisher.addObserver(self._control.journal)
         # whoever signals the whole service wants to see the workers, not to end the master
         dump_on_signal()
         starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(self._fail)
 
     async def _start(self) -> None:
+        self.log.start()
         if self._unready is not None:
             raise self._unready
         self._audit.start(self._settings.server.production)
@@ -154,4 +159,4 @@ class Master(Service):
             bound.unlink()
         await self._control.stop()
         await self._audit.stop()
-        globalLogPublisher.removeObserver(self._control.journal)
+        await self.log.stop()

@@ -96,6 +96,12 @@ class Certify(amp.Command):
     response = [(b"fault", amp.Unicode())]
 
 
+class Level(amp.Command):
+    """Log from these levels on (JSON, see :class:`~mechamap_rt.system.loglevels.Levels`)."""
+
+    arguments = [(b"levels", amp.String())]
+
+
 class Accept(amp.Command):
     """Take clients."""
 

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger, globalLogPublisher
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mechamap_rt import __version__
@@ -26,6 +25,7 @@ from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.figures import shown
 from mechamap_rt.process.helm import OwnHelm
 from mechamap_rt.process.operations import Operations
+from mechamap_rt.process.serverlog import Logging, ServerLog
 from mechamap_rt.process.watchman import TOLD, Watchman
 from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
@@ -48,11 +48,12 @@ SINGLE_PROCESS: Final = "SINGLE_PROCESS"
 LOOK: Final = 1.0
 
 
-class Single(Service):
+class Single(Logging):
     """The one process as a service, with the operator's socket.
 
     :param say: prints what a person at a terminal should see.
     :param give_up: called when the start has failed; the process must then end with a status that says so.
+    :param log: writes the log; is to be started.
     """
 
     name = "mechamap"
@@ -63,7 +64,9 @@ class Single(Service):
         settings: Settings,
         say: Callable[[str], object],
         give_up: Callable[[], object],
+        log: ServerLog,
     ) -> None:
+        super().__init__(log)
         self._reactor = reactor
         self._settings = settings
         self._say = say
@@ -72,9 +75,10 @@ class Single(Service):
         self._helm = OwnHelm()
         self._helm.run = self._steered
         self._place = alone(reactor, settings, self._helm)
+        log.observer.worker = self._place.name
         self._realtime = Realtime(reactor, settings, self._place)
         self._audit = self._place.audit
-        self._control = Control(reactor, self._run, self._audit)
+        self._control = Control(reactor, self._run, self._audit, log.journal)
         self._operations = Operations(
             self._realtime.node,
             self._realtime.census,
@@ -107,11 +111,11 @@ class Single(Service):
         starting.addErrback(self._fail)
 
     async def _start(self) -> None:
+        self.log.start()
         if self._unready is not None:
             raise self._unready
         self._audit.start(self._settings.server.production)
         await self._realtime.start_up()
-        globalLogPublisher.addObserver(self._control.journal)
         dump_on_signal()
         self._listen_to_operators()
         signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self._hang_up))
@@ -155,7 +159,7 @@ class Single(Service):
         await self._realtime.shut_down()
         await self._control.stop()
         await self._audit.stop()
-        globalLogPublisher.removeObserver(self._control.journal)
+        await self.log.stop()
 
     # the certificate
 
@@ -216,6 +220,8 @@ class Single(Service):
             return self._status()
         if command == "errors":
             return {"errors": list(reversed(self._control.journal.errors))}
+        if command == "log-level":
+            return self.log.change_level(asked)
         if command in _OF_A_MASTER:
             raise OperationFault(SINGLE_PROCESS, f"{command} needs a master and workers: set CLUSTER_ENABLED=true")
         return await self._operations.run(command, asked)

@@ -24,10 +24,10 @@ from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
 from mechamap_rt.process.helm import unpacked
-from mechamap_rt.process.journal import Journal
 from mechamap_rt.process.operations import integer
 from mechamap_rt.process.orders import Operate, Refused, Tell
 from mechamap_rt.process.scaling import Scaler
+from mechamap_rt.process.serverlog import ServerLog
 from mechamap_rt.process.watchman import TOLD, Watchman
 from mechamap_rt.settings import Settings, SettingsError, environ_of, load
 from mechamap_rt.system.audit import AuditLog, audit_file, fault_of
@@ -68,6 +68,7 @@ class Steering:
         env_file: Path | None,
         notifier: Notifier,
         audit: AuditLog,
+        log: ServerLog,
         renewal: Renewal | None = None,
     ) -> None:
         self._reactor = reactor
@@ -77,6 +78,7 @@ class Steering:
         self._env_file = env_file
         self._notifier = notifier
         self._audit = audit
+        self._log = log
         self._renewal = renewal
         self._scaler = self._make_scaler()
         # replacing a worker that has too much memory from its start on would only send its clients around
@@ -99,9 +101,8 @@ class Steering:
             "restart": self._restart,
             "drain": self._drain,
             "errors": self._errors,
+            "log-level": self._log_level,
         }
-        #: The last lines of the log.
-        self.journal = Journal()
 
     def stop(self) -> None:
         """The server goes down: nobody is told anything any more."""
@@ -279,10 +280,14 @@ class Steering:
         }
 
     async def _errors(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
-        return {"errors": list(reversed(self.journal.errors))}
+        return {"errors": list(reversed(self._log.journal.errors))}
 
     async def _workers(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         return {"workers": [child.describe() for child in self._crew.workers.values()]}
+
+    async def _log_level(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        levels = self._log.change_level(asked)
+        return levels if asked.get("level") is None else levels | {"workers": await self._crew.tell_levels()}
 
     # reloading
 
@@ -297,6 +302,7 @@ class Steering:
         crew = self._crew
         settings = self._settings_again()
         audit = self._audit_again(settings)
+        self._log.check(settings)
         bound, now = self._bound, settings.server
         if (bound.host, bound.port, bound.listen) != (now.host, now.port, now.listen):
             _log.warn("HOST, PORT and LISTEN take effect with the next restart of the server")
@@ -325,6 +331,9 @@ class Steering:
             self._audit.move(audit)
         if settings.alerting != self._settings.alerting:
             self._watchman.settle(settings)
+        if settings.log != self._settings.log:
+            self._log.reload(settings)
+            await crew.tell_levels()
         self._settings = settings
         self._scaler = self._make_scaler()
         self._reloads += 1

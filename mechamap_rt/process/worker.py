@@ -32,11 +32,13 @@ from mechamap_rt.process.helm import WorkerHelm, packed
 from mechamap_rt.process.logpipe import LogPipe
 from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.operations import Operations
-from mechamap_rt.process.orders import Accept, Beat, Certify, Drain, Hello, Meet, Operate, Stop, Stream, Tell
+from mechamap_rt.process.orders import Accept, Beat, Certify, Drain, Hello, Level, Meet, Operate, Stop, Stream, Tell
 from mechamap_rt.sessions.host import HostStore
 from mechamap_rt.settings import Settings, SettingsError, load
 from mechamap_rt.system.dump import dump_on_signal
 from mechamap_rt.system.listening import Bound
+from mechamap_rt.system.log import Log
+from mechamap_rt.system.loglevels import Levels
 from mechamap_rt.system.memory import settle
 from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import FairShare, Scoreboard
@@ -52,9 +54,10 @@ BEAT: Final = 1.0
 class Worker:
     """One worker, from its first order to its end."""
 
-    def __init__(self, reactor: IReactor, settings: Settings, mandate: Mandate) -> None:
+    def __init__(self, reactor: IReactor, settings: Settings, mandate: Mandate, log: Log) -> None:
         self._reactor = reactor
         self._settings = settings
+        self._log = log
         self._relay = RelayBus(reactor)
         store = HostStore(reactor, quota(settings))
         adopt(reactor, mandate.store, store.link())
@@ -123,6 +126,9 @@ class Worker:
             return str(error)
         return terminal.fault
 
+    def level(self, levels: bytes) -> None:
+        self._log.levels.change(**json.decode(levels))
+
     def accept(self) -> None:
         self.realtime.accept()
         settle(self._reactor)
@@ -167,6 +173,7 @@ class Worker:
     async def _close(self) -> None:
         await self.realtime.shut_down()
         await self._place.audit.stop()
+        self._log.flood.summarise()
 
 
 class Master(Stream):
@@ -185,6 +192,11 @@ class Master(Stream):
     def certify(self, certificate: bytes, key: bytes) -> Deferred[dict[str, Any]]:
         taking = Deferred.fromCoroutine(self._worker.certify(certificate, key))
         return taking.addCallback(lambda fault: {"fault": fault})
+
+    @Level.responder
+    def level(self, levels: bytes) -> dict[str, Any]:
+        self._worker.level(levels)
+        return {}
 
     @Accept.responder
     def accept(self) -> dict[str, Any]:
@@ -223,14 +235,15 @@ def main() -> None:
     reactor: Any = installed
     faulthandler.enable()
     dump_on_signal()
-    pipe: Any = LogPipe(1)
-    globalLogBeginner.beginLoggingTo([pipe], redirectStandardIO=False, discardBuffer=True)
+    pipe = LogPipe(1)
     mandate = Mandate.take(os.environ)
+    log: Any = Log(reactor, Levels(**mandate.levels), mandate.name, pipe)
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False, discardBuffer=True)
     try:
         settings = load(os.environ, None, certificate=False).settings
     except SettingsError as error:
         sys.exit("\n".join(str(fault) for fault in error.faults))
-    worker = Worker(reactor, settings, mandate)
+    worker = Worker(reactor, settings, mandate, log)
     worker.on_beat = pipe.flush
     reactor.callWhenRunning(_begin, reactor, worker)
     reactor.run()

@@ -65,6 +65,9 @@ class Log:
     """What is logged, and where to."""
 
     level: str = option("LOG_LEVEL", _LEVEL, "info", "The least important entries that are logged.")
+    format: str = option(
+        "LOG_FORMAT", kinds.choice("text", "json"), "text", "What a line is: text, or json for one JSON object."
+    )
     file: str = option("LOG_FILE", kinds.text, "", "The log's file; unset: standard output.")
     max_size: int = option(
         "LOG_MAX_SIZE",

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from mechamap_rt.process.logpipe import LogPipe
 from mechamap_rt.system.logline import make_plain, plain
+from mechamap_rt.system.logrecord import as_text, record_of
 from tests.abuse.attack import handshake
 from tests.abuse.raw import exchange
 from tests.clients.waiting import until
@@ -41,10 +42,16 @@ FORGED = "2026-01-01T00:00:00+0000 [mechamap_rt.process.control#info] An operato
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u200e\u200f\ud800-\udfff]")
 
 
-def written(log: Callable[[Logger], Any]) -> str:
-    """What a file gets of an event."""
+def written(log: Callable[[Logger], Any], foreign: bool = False) -> str:
+    """What a file gets of an event.
+
+    :param foreign: as an observer of twistd's own writes it.
+    """
     lines: list[str] = []
-    publisher = LogPublisher(make_plain, lambda event: lines.append(formatEventAsClassicLogText(event) or ""))
+    if foreign:
+        publisher = LogPublisher(make_plain, lambda event: lines.append(formatEventAsClassicLogText(event) or ""))
+    else:
+        publisher = LogPublisher(lambda event: lines.append(as_text(record_of(event, "a7z001")) + "\n"))
     log(Logger("test", observer=publisher))
     assert len(lines) == 1
     return lines[0]
@@ -52,9 +59,10 @@ def written(log: Callable[[Logger], Any]) -> str:
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("wrap", [str, lambda text: {"reason": text}, ValueError], ids=["text", "dict", "exception"])
-def test_an_event_is_one_line(text: str, wrap: Callable[[str], object]) -> None:
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours", "twistd's"])
+def test_an_event_is_one_line(text: str, wrap: Callable[[str], object], foreign: bool) -> None:
     value = wrap(f"a{text}{FORGED}")
-    line = written(lambda log: log.info("From {value} and {text}", value=value, text=f"b{text}c"))
+    line = written(lambda log: log.info("From {value} and {text}", value=value, text=f"b{text}c"), foreign)
     assert line.count("\n") == 1
     assert not _RAW.search(line[:-1])
     assert "\\" in line
@@ -92,12 +100,13 @@ def test_workers_send_it_so_too() -> None:
                 "log_level": LogLevel.warn,
                 "log_format": "From {text}",
                 "text": f"a{text}{FORGED}",
+                "log_time": 0.0,
             }
             try:
                 raise ValueError(text)
             except ValueError:
                 event["log_failure"] = Failure()
-            pipe(event)
+            pipe(record_of(event, "a7z001"))
         lines = os.read(out, 1 << 20).split(b"\n")
         assert len(lines) == len(ODD) + 1
         for line in lines[:-1]:

@@ -14,7 +14,6 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mechamap_rt.errors import OperationFault
@@ -31,7 +30,8 @@ class ControlTests(TestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp()).absolute()
         self.audit = AuditMemory()
-        self.control = Control(reactor, self.run_command, self.audit)
+        self.journal = journal.Journal()
+        self.control = Control(reactor, self.run_command, self.audit, self.journal)
         self.control.listen(load({"CONTROL_SOCKET": str(self.path)}, None).settings, 0)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.control.stop()))
         self.cancelled = 0
@@ -114,18 +114,15 @@ class ControlTests(TestCase):
         assert {act["actor"] for act in self.audit.acts} == {me}
 
     async def test_the_log_is_told_and_followed_until_the_operator_leaves(self) -> None:
-        globalLogPublisher.addObserver(self.control.journal)
-        self.addCleanup(globalLogPublisher.removeObserver, self.control.journal)
-        log = Logger("x")
         for number in range(30):
-            log.info("line {number}", number=number)
+            self.journal.add(f"line {number}")
         answers = await self.ask(b'{"command":"logs","arguments":{"lines":3}}\n')
         assert [answer["progress"]["line"][-7:] for answer in answers[:-1]] == ["line 27", "line 28", "line 29"]
         assert answers[-1] == {"ok": True, "result": {}}
         following = deferToThread(self.exchange, b'{"command":"logs","arguments":{"lines":0,"follow":true}}\n', 2)
         await deferLater(reactor, 0.2)
-        log.info("first")
-        log.info("second")
+        self.journal.add("the first")
+        self.journal.add("the second")
         lines = [answer["progress"]["line"] for answer in await following]
         assert [line.rsplit(" ", 1)[1] for line in lines] == ["first", "second"]
         await deferLater(reactor, 0.1)
@@ -135,7 +132,7 @@ class ControlTests(TestCase):
     async def test_the_log_is_kept_within_bounds(self) -> None:
         kept = journal.Journal()
         for number in range(journal.KEPT + 10):
-            kept({"log_format": "{text}", "text": "x" * 20_000 if number else "", "log_time": 0.0})
+            kept.add("x" * 20_000 if number else "")
         assert len(kept.lines) == journal.KEPT
         assert max(map(len, kept.lines)) == journal.MAX_LINE
         assert kept.last(0) == []

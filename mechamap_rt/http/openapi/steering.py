@@ -88,6 +88,7 @@ _ERRORS: Final = Operation(
                         "time": said(NUMBER, "Seconds since the epoch."),
                         "level": {"enum": ["error", "critical"]},
                         "logger": TEXT,
+                        "worker": said(TEXT, "The process's name, or `master`."),
                         "message": TEXT,
                     }
                 )
