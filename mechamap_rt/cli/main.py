@@ -136,7 +136,7 @@ def _settings() -> Any:
     from mechamap_rt.settings import SettingsError, load
 
     try:
-        return load(os.environ, choices().settings_file(), certificate=False).settings
+        return load(os.environ, choices().settings_file(), first=False).settings
     except SettingsError as error:
         if choices().as_json:
             raise bad_settings(error.faults) from None

@@ -76,17 +76,17 @@ class Dispatcher:
         if not running.called:
             connection.backlog = deque()
             running.addCallback(self._resume, connection, respond)
-            running.addErrback(_unexpected)
+            running.addErrback(_unexpected, connection)
             return
-        running.addCallback(_answer, respond)
-        running.addErrback(_unexpected)
+        running.addCallback(_answer, connection, respond)
+        running.addErrback(_unexpected, connection)
 
     def _resume(self, outcome: Outcome, connection: Connection, respond: Respond) -> None:
         """A request that had to wait is done: answer, and go on with those that came meanwhile."""
         waiting = connection.backlog or deque()
         connection.backlog = None
         if _active(connection):
-            _answer(outcome, respond)
+            _answer(outcome, connection, respond)
         while waiting and _active(connection):
             waiting.popleft()()
             backlog: deque[Callable[[], None]] | None = connection.backlog
@@ -105,17 +105,18 @@ class Dispatcher:
         except Unavailable:
             return failure(unavailable(), command.error_event, _context(command, data), self._clock())
         except Exception:
-            _log.failure("A client's request failed unexpectedly; user {user}", user=connection.identity.user_id)
+            user = connection.identity.user_id
+            _log.failure("A client's request failed unexpectedly", connection=connection.id, user=user)
             ours = ClientFault(Code.SERVER_ERROR, "Internal error")
             return failure(ours, command.error_event, _context(command, data), self._clock())
 
 
-def _answer(outcome: Outcome, respond: Respond) -> None:
+def _answer(outcome: Outcome, connection: Connection, respond: Respond) -> None:
     """Answer; one that cannot be encoded must not hold back the others."""
     try:
         respond(outcome)
     except Exception:
-        _log.failure("An answer could not be given")
+        _log.failure("An answer could not be given", connection=connection.id, user=connection.identity.user_id)
         respond(failure(ClientFault(Code.SERVER_ERROR, "Internal error"), "error", {}, time.time()))
 
 
@@ -131,8 +132,9 @@ def _context(command: Command, data: Any) -> dict[str, Any]:
     return {"channel": name} if isinstance(name, str) and len(name) <= 256 else {}
 
 
-def _unexpected(reason: Failure) -> None:
-    _log.failure("An answer could not be given", reason)
+def _unexpected(reason: Failure, connection: Connection) -> None:
+    user = connection.identity.user_id
+    _log.failure("An answer could not be given", reason, connection=connection.id, user=user)
 
 
 async def _unknown(connection: Connection, data: Any) -> Outcome:

@@ -131,7 +131,9 @@ class Typing:
         if silently or self._typist(connection.identity.user_id, resource, running.form) is not None:
             return
         ending = Deferred.fromCoroutine(self._take_back(connection, resource, running))
-        ending.addErrback(lambda reason: _log.failure("Typing could not be taken back", reason))
+        ending.addErrback(
+            lambda reason: _log.failure("Typing could not be taken back", reason, connection=connection.id)
+        )
 
     async def _take_back(self, connection: Connection, resource: str, running: Announced) -> None:
         """Announce the end, unless the user types on in another process: then it is for that one to announce."""

@@ -255,12 +255,12 @@ class Keys:
         count = self._rates.take("failed " + household(address), FAILURE_WINDOW).number if self._failures else 0
         if not self._lines.take("failed"):
             _log.warn(
-                "Wrong {what} from {address} for {method} {path} (request {ident}, the {count}. of this address)",
+                "Wrong {what} from {address} for {method} {path} (request {request}, the {count}. of this address)",
                 what=what,
                 address=address,
                 method=call.method.decode("latin-1"),
                 path=call.path.decode("latin-1"),
-                ident=call.ident,
+                request=call.ident,
                 count=count,
             )
 

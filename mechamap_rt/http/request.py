@@ -105,11 +105,11 @@ class RealtimeRequest(server.Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         _log.failure(
-            "A request failed unexpectedly: {method} {path} (request {ident})",
+            "A request failed unexpectedly: {method} {path} (request {request})",
             reason,
             method=self.method.decode("latin-1"),
             path=self.path.decode("latin-1"),
-            ident=self.ident,
+            request=self.ident,
         )
         if not self.startedWriting:
             self.answer(HTTPFault(Error.SERVER, "Internal error").reply(), self.protection.data)

@@ -82,10 +82,10 @@ class Router:
             reply = fault.reply()
         except Exception:
             _log.failure(
-                "A request failed unexpectedly: {method} {path} (request {ident})",
+                "A request failed unexpectedly: {method} {path} (request {request})",
                 method=call.method.decode("latin-1"),
                 path=call.path.decode("latin-1"),
-                ident=call.ident,
+                request=call.ident,
             )
             reply = HTTPFault(Error.SERVER, "Internal error").reply()
         if call.standing is not None and limits is not None:

@@ -240,7 +240,7 @@ def main() -> None:
     log: Any = Log(reactor, Levels(**mandate.levels), mandate.name, pipe)
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False, discardBuffer=True)
     try:
-        settings = load(os.environ, None, certificate=False).settings
+        settings = load(os.environ, None, first=False).settings
     except SettingsError as error:
         sys.exit("\n".join(str(fault) for fault in error.faults))
     worker = Worker(reactor, settings, mandate, log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from mechamap_rt.settings import secret_checks
 from mechamap_rt.settings.backing import Database, Redis
@@ -73,6 +74,26 @@ def _certificate(draft: Draft) -> Iterator[Fault]:
     except CredentialsError as error:
         named = {fault.name: fault for fault in error.faults if draft.sound(fault.name)} | named
     yield from named.values()
+
+
+def _log_file(draft: Draft) -> Iterator[Fault]:
+    path = draft.settings.log.file
+    if not path or not draft.sound("LOG_FILE"):
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    audit = draft.settings.audit
+    if not audit.off and audit.file and os.path.abspath(audit.file) == os.path.abspath(path):
+        yield Fault("LOG_FILE", "must not be AUDIT_LOG_FILE")
+    elif os.path.lexists(path):
+        # what LineFile opens: no link, no pipe, no directory
+        if os.path.islink(path) or not os.path.isfile(path):
+            yield Fault("LOG_FILE", "must be the path of a file, and not of a link or a directory")
+        elif not os.access(path, os.W_OK):
+            yield Fault("LOG_FILE", "must be the path of a file that this account may write")
+    elif not os.path.isdir(folder):
+        yield Fault("LOG_FILE", "must be the path of a file in a directory that exists")
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield Fault("LOG_FILE", "must be the path of a file in a directory that this account may write to")
 
 
 def _workers(draft: Draft) -> Iterator[Fault]:
@@ -165,6 +186,7 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _production_switches,
     _files,
     _certificate,
+    _log_file,
     _workers,
     _listen,
     _outbox,
@@ -175,13 +197,17 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
 )
 
 
-def faults(draft: Draft, certificate: bool = True) -> Iterator[Fault]:
+#: About files that the process opens that operators start, and no other.
+_OF_THE_FIRST: Final = (_certificate, _log_file)
+
+
+def faults(draft: Draft, first: bool = True) -> Iterator[Fault]:
     """Everything between settings that stops the start.
 
-    :param certificate: look at the server's certificate too?
+    :param first: look at the files of the server's first process too: its certificate and its log?
     """
     for check in _CHECKS:
-        if certificate or check is not _certificate:
+        if first or check not in _OF_THE_FIRST:
             yield from check(draft)
 
 

@@ -37,7 +37,7 @@ def load(
     environ: Mapping[str, str],
     env_file: Path | None,
     made_up: Mapping[str, str] = _NOTHING,
-    certificate: bool = True,
+    first: bool = True,
 ) -> Loaded:
     """Read every setting.
 
@@ -46,7 +46,8 @@ def load(
 
     :param env_file: a file of ``NAME=value`` lines, which must exist; None for none.
     :param made_up: secrets that were made up before, to be kept where there still is none.
-    :param certificate: look at the server's certificate too? A worker is given one that is good.
+    :param first: look at the files too that the server's first process opens, its certificate and its log? A worker
+        is given a certificate that is good, and has no log of its own.
     :raises SettingsError: with every fault.
     """
     sources = gather(environ, env_file)
@@ -56,7 +57,7 @@ def load(
     found = [*sources.faults, *reading.faults]
     if not sources.faults:
         # Without the file, every check would complain about what is in it.
-        found += checks.faults(draft, certificate)
+        found += checks.faults(draft, first)
     unknown = strangers(environ, sources.file)
     remarks = (*sources.warnings, *reading.leftovers(), *unknown, *checks.remarks(draft))
     if found:

@@ -202,6 +202,13 @@ class Lobby:
             return None
         self.extend(connection)
         self._came(connection)
+        _log.debug(
+            "Connected by {protocol} from {address}",
+            protocol=encoder.protocol,
+            address=visit.address,
+            connection=ident,
+            user=identity.user_id,
+        )
         return connection
 
     async def _identify(self, token: str | None) -> Identity:
@@ -255,6 +262,7 @@ class Lobby:
             self._presence.depart(connection)
             self.store.dismiss(connection.identity.user_id)
             self._left(connection)
+            _log.debug("Disconnected", connection=connection.id, user=connection.identity.user_id)
 
     def greeting(self, connection: Connection) -> dict[str, Any]:
         """The data of ``connected``."""

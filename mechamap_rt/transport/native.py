@@ -217,7 +217,8 @@ class NativeSession:
 
     def _unexpected(self, failure: Failure, ident: int | str | None) -> None:
         if failure.check(Unavailable) is None:
-            _log.failure("Authentication failed unexpectedly", failure)
+            known = None if self._connection is None else self._connection.id
+            _log.failure("Authentication failed unexpectedly", failure, connection=known)
         fault = unavailable("Authentication failed: ")
         self._refuse(ident, fault.code, fault.message, Disconnect.SERVER_ERROR, fault.details)
 

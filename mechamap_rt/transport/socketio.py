@@ -232,7 +232,7 @@ class SocketIOClient:
 
     def _unexpected(self, failure: Failure, namespace: str) -> None:
         if failure.check(Unavailable) is None:
-            _log.failure("Authentication failed unexpectedly", failure)
+            _log.failure("Authentication failed unexpectedly", failure, connection=self._engine.sid)
         if namespace in self._sockets:
             fault = unavailable("Authentication failed: ")
             self._refuse(namespace, fault.message, {"data": {"code": fault.code} | fault.details})

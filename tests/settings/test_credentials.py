@@ -114,6 +114,6 @@ def test_nothing_is_read_without_tls(files: Files) -> None:
 
 def test_a_worker_is_given_its_certificate(files: Files) -> None:
     given = {"SSL_ENABLED": "true", CERTIFICATE: str(files.certificate), KEY: str(files.key)}
-    assert load(given, None, certificate=False).settings.tls.enabled
+    assert load(given, None, first=False).settings.tls.enabled
     with pytest.raises(CredentialsError):
         read(str(files.certificate), str(files.key))
