@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import leaks
 from tests import server as servers
 from tests.clients.node import Node, NodeClient
 from tests.mariadb import MariaDB
@@ -25,6 +26,25 @@ ConnectNode = Callable[..., NodeClient]
 NewMariaDB = Callable[..., MariaDB]
 
 SHOWN_OUTPUT = 20_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_of_the_session() -> Iterator[None]:
+    """What the servers have logged is looked at, whichever fixture ends them: see :mod:`tests.leaks`."""
+    yield
+    leaks.verify()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_secret_of_the_module() -> Iterator[None]:
+    yield
+    leaks.verify()
+
+
+@pytest.fixture(autouse=True)
+def no_secret_in_a_log() -> Iterator[None]:
+    yield
+    leaks.verify()
 
 
 @pytest.fixture(scope="module")

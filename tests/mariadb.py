@@ -24,6 +24,7 @@ import pymysql
 import pytest
 
 from mechamap_rt.storage.sqlite import script
+from tests.leaks import remember
 from tests.redis_server import free_port
 
 START_LIMIT = 20.0
@@ -195,7 +196,7 @@ class MariaDB:
                         None if expires_at is None else expires_at.strftime("%Y-%m-%d %H:%M:%S"),
                     ),
                 )
-                return f"{cursor.lastrowid}|{secret}"
+                return remember(f"{cursor.lastrowid}|{secret}")
         finally:
             connection.close()
 

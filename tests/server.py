@@ -18,6 +18,8 @@ from typing import Any
 import jwt
 import requests
 
+from tests import leaks
+
 JWT_SECRET = "test-jwt-secret-of-at-least-thirty-two-bytes"
 LARAVEL_API_KEY = "test-laravel-api-key-of-thirty-two-bytes"
 ADMIN_KEY = "test-admin-key-of-at-least-thirty-two-bytes"
@@ -91,6 +93,7 @@ class Server:
             stderr=subprocess.STDOUT,
         )
         self.pid = self._process.pid
+        self._looked_at = False
         self._told = threading.Event()
         self._address: tuple[str, int] | None = None
         self._copier = threading.Thread(target=self._copy_output, daemon=True)
@@ -148,6 +151,11 @@ class Server:
     def output(self) -> str:
         """All that the server has printed so far."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    def _logs(self) -> list[Path]:
+        """Every file of a log: what it has printed, its acts, and what it was told to write."""
+        named = Path(self.settings.get("LOG_FILE") or self.folder / "server.log")
+        return sorted({*self.folder.glob("*.log*"), *named.parent.glob(f"{named.name}*")})
 
     def token(
         self,
@@ -272,6 +280,9 @@ class Server:
             self._process.kill()
             self._process.wait()
         self._copier.join(REQUEST_LIMIT)
+        if not self._looked_at:
+            self._looked_at = True
+            leaks.look(self.pid, self.settings, self._logs())
         self._http.close()
         if self in running:
             running.remove(self)

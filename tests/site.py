@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+from tests.leaks import remember
 from tests.server import LARAVEL_API_KEY
 
 LIMIT = 10.0
@@ -29,7 +30,7 @@ User = dict[str, Any]
 
 def token_of(number: int) -> str:
     """A token that looks like Sanctum's."""
-    return f"{number}|" + f"secret{number}".ljust(48, "x")
+    return remember(f"{number}|" + f"secret{number}".ljust(48, "x"))
 
 
 def user_of(ident: Any, **more: Any) -> User:
