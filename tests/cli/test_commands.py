@@ -34,6 +34,9 @@ from tests.cli.standin import result, saying
         (["publish", "a", "b", '["ừ", 1.5]'], "publish", {"channel": "a", "event": "b", "data": ["ừ", 1.5]}),
         (["logs"], "logs", {"follow": False, "lines": 50}),
         (["logs", "-f", "-n", "5"], "logs", {"follow": True, "lines": 5}),
+        (["log-level"], "log-level", {"level": None, "logger": None}),
+        (["log-level", "warn"], "log-level", {"level": "warn", "logger": None}),
+        (["log-level", "default", "--logger", "a.b"], "log-level", {"level": "default", "logger": "a.b"}),
     ],
 )
 def test_requests(invoke: Invoke, listen: Listen, arguments: list[str], command: str, sent: dict[str, object]) -> None:
@@ -58,11 +61,18 @@ def test_requests(invoke: Invoke, listen: Listen, arguments: list[str], command:
         ["disconnect", "-5"],
         ["reload", "--drain", "soon"],
         ["publish", "thread.1"],
+        ["log-level", "loud"],
         ["--timeout", "0", "status"],
     ],
 )
 def test_usage(invoke: Invoke, arguments: list[str]) -> None:
     assert invoke("--socket", "/nowhere", *arguments).exit_code == 2
+
+
+def test_levels_of_the_log(invoke: Invoke, listen: Listen) -> None:
+    listen(saying(result(level="info", loggers={"x.y": "debug"}, workers=3)))
+    outcome = invoke("--socket", "s", "log-level", "debug", "--logger", "x.y")
+    assert outcome.stdout == "level  info\nx.y    debug\n3 workers told.\n"
 
 
 def test_data_from_standard_input(invoke: Invoke, listen: Listen) -> None:

@@ -81,6 +81,19 @@ def test_tls_needs_its_files(tmp_path: Path) -> None:
     assert faulty(SSL_EXPIRY_WARNING="soon") == ["SSL_EXPIRY_WARNING"]
 
 
+def test_the_log_is_a_file_that_can_be_written(tmp_path: Path) -> None:
+    there = tmp_path / "a.log"
+    assert faulty(LOG_FILE=str(there)) == []
+    assert not there.exists()
+    there.touch()
+    assert faulty(LOG_FILE=str(there), LOG_FORMAT="json") == []
+    (tmp_path / "link").symlink_to(there)
+    for bad in (tmp_path, tmp_path / "link", tmp_path / "missing" / "a.log"):
+        assert faulty(LOG_FILE=str(bad), PORT="x") == ["LOG_FILE", "PORT"]
+    assert faulty(LOG_FILE=str(there), AUDIT_LOG_FILE=str(there)) == ["LOG_FILE"]
+    assert faulty(LOG_FORMAT="xml", LOG_LEVEL="loud") == ["LOG_LEVEL", "LOG_FORMAT"]
+
+
 def test_the_manhole_needs_keys(tmp_path: Path) -> None:
     keys = tmp_path / "authorized_keys"
     keys.touch()
