@@ -1,4 +1,4 @@
-"""The log of running servers: file and standard output, both formats, levels at run time; of one process and of a cluster."""
+"""The log of running servers, of one process and of a cluster: where it goes, both formats, levels at run time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import CLUSTER, StartServer
 from tests.server import START_LIMIT, Server
 
 BOTH = pytest.mark.parametrize("settings", [{}, CLUSTER | {"CLUSTER_WORKERS": "2"}], ids=["single", "cluster"])
-#: More than a browser or a balancer would send of one thing.
+#: Seconds in which what was logged must have been written.
 WAIT = 15.0
 
 
@@ -132,10 +132,8 @@ def test_workers_that_come_later_have_the_level_too(start_cluster: StartServer) 
     assert server.refusal("log-level", "info", "--logger", "x" * 500)["code"] == "INVALID"
 
 
-def test_a_reload_takes_up_where_and_how(start_server: StartServer, tmp_path: Path) -> None:
-    env_file = tmp_path / ".env"
+def test_a_reload_takes_up_where_and_how(tmp_path: Path) -> None:
     one, other = tmp_path / "one.log", tmp_path / "other.log"
-    env_file.write_text(f"LOG_FILE={one}\n")
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / ".env").write_text(f"LOG_FILE={one}\n")
@@ -206,10 +204,8 @@ def test_a_file_that_cannot_be_is_a_fault_among_the_others(tmp_path: Path, setti
 
 @BOTH
 def test_a_file_that_is_lost_between_the_check_and_the_start(tmp_path: Path, settings: dict[str, str]) -> None:
-    """twistd goes to another directory in between: to one where the file cannot be made."""
     folder = tmp_path / "work"
-    (folder / "elsewhere").mkdir(parents=True)
-    (folder / "here").mkdir()
+    (folder / "here").mkdir(parents=True)
     (folder / "sitecustomize.py").write_text(BREAK)
     chosen = {"LOG_FILE": str(folder / "here" / "a.log"), "PYTHONPATH": str(folder)}
     server = Server(folder, settings | chosen)
@@ -226,7 +222,7 @@ def test_a_file_that_is_lost_between_the_check_and_the_start(tmp_path: Path, set
 
 #: Removes the directory when twistd has begun to log.
 BREAK = """
-import os, threading, time
+import os
 from twisted.logger import globalLogPublisher
 
 def lose(event):
