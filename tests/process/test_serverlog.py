@@ -18,8 +18,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.trial.unittest import TestCase
 
+from mechamap_rt.errors import OperationFault
 from mechamap_rt.process import serverlog
-from mechamap_rt.process.operations import OperationFault
 from mechamap_rt.process.serverlog import LogError, ServerLog
 from mechamap_rt.settings import load
 from mechamap_rt.system.linefile import LineFile
