@@ -22,7 +22,7 @@ class Threshold(NamedTuple):
 
 #: By the name that the API has for it. The defaults are those that operators of the site know.
 THRESHOLDS: Final[Mapping[str, Threshold]] = {
-    "memoryPerWorker": Threshold(1.5 * GIB, 64 * 1024**2, 1024 * GIB, "resident bytes of one process"),
+    "memoryPerWorker": Threshold(1.5 * GIB, 16 * 1024**2, 1024 * GIB, "resident bytes of one process"),
     "cpu": Threshold(90, 1, 100, "per cent of a core that one process uses"),
     "databasePool": Threshold(80, 1, 100, "per cent of a process's connections to the database that are in use"),
     "responseTime": Threshold(100, 1, 60_000, "milliseconds to answer an HTTP request, on average"),
