@@ -1,4 +1,7 @@
-"""The command line: ``run`` measures servers that it starts, ``load`` one that is already running."""
+"""The command line: ``run`` measures servers that it starts, ``load`` one that is already running.
+
+The load tests that operators aim at their servers are in :mod:`mechamap_rt.bench.loadtest`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from rich.console import Console
 from mechamap_rt.bench import report
 from mechamap_rt.bench.contenders import API_KEY, JWT_SECRET
 from mechamap_rt.bench.job import BenchError, DialectName, Job, ServerName, require_loopback
+from mechamap_rt.bench.loadtest import commands
 from mechamap_rt.bench.runner import Progress, Row, generate, run_scenario
 from mechamap_rt.bench.scenarios import SCENARIOS, scenario
 from mechamap_rt.bench.shape import Contender, Scenario
@@ -28,7 +32,14 @@ _WIDTH = 120
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Measure the server against its peers, on this machine only."""
+    """Load a server of yours, or measure the project against its peers on this machine.
+
+    `connections`, `fanout` and `http` are aimed at a server that is running. `run`, `list` and `load` are benchmarks.
+    """
+
+
+for _command in (commands.connections, commands.fanout, commands.http):
+    main.add_command(_command)
 
 
 @main.command("list")

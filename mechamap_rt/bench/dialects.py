@@ -27,7 +27,14 @@ class Identity:
 
 
 class Refused(BenchError):
-    """The server refused the connection or the subscription."""
+    """The server refused the connection or the subscription.
+
+    :ivar said: its message, if it was one.
+    """
+
+    def __init__(self, words: str, said: bytes = b"") -> None:
+        super().__init__(words)
+        self.said = said
 
 
 class Dialect(Protocol):
@@ -67,7 +74,7 @@ class SocketIO:
         if message.startswith(b'42["subscribed"'):
             return None, True
         if message.startswith((b"44", b"41", b'42["subscription_error"', b'42["connection_rejected"')):
-            raise Refused(f"the server said {message[:200]!r}")
+            raise Refused(f"the server said {message[:200]!r}", message)
         return (b"3" if message == b"2" else None), False
 
 
@@ -84,7 +91,7 @@ class Native:
         answer = orjson.loads(message)
         kind = answer.get("type")
         if kind == "error":
-            raise Refused(f"the server said {message[:200]!r}")
+            raise Refused(f"the server said {message[:200]!r}", message)
         if kind == "connected":
             if who.channel is None:
                 return None, True

@@ -26,10 +26,11 @@ def event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def raise_descriptor_limit() -> None:
-    """Allow this process as many descriptors as the system lets it have."""
+def raise_descriptor_limit() -> int:
+    """Allow this process as many descriptors as the system lets it have; returns how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 async def _measure(job: Job) -> Result:
