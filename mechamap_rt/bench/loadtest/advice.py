@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from mechamap_rt.bench.loadtest.refusals import HANDSHAKE
 from mechamap_rt.errors import Disconnect
 
 _THROTTLED: Final = Disconnect.THROTTLED.reason
@@ -40,17 +41,23 @@ _SAYINGS: Final[tuple[tuple[str, str], ...]] = (
         "MAX_CONNECTIONS is reached: the server holds as many as it may. Raise it if its memory allows",
     ),
     (
+        f"HTTP 429{HANDSHAKE}",
+        (
+            "MAX_CONNECTIONS_PER_IP (default 100 connections of one address) is reached, and so many more have come "
+            f"that they are not even told why. Raise it, or set it to 0, {_TEST_ONLY}; behind a proxy set TRUST_PROXY"
+        ),
+    ),
+    (
         "HTTP 429",
         (
-            "HTTP 429: at a handshake it is MAX_CONNECTIONS_PER_IP (default 100 connections of one address), of other "
-            "requests RATE_LIMIT_MAX_REQUESTS (default 300 a minute, of one key or address): raise it, or set it to 0, "
-            f"{_TEST_ONLY}, or ask less often"
+            "RATE_LIMIT_MAX_REQUESTS (default 300 a minute, of one key or address) is reached: raise it, or set it to "
+            f"0, {_TEST_ONLY}, or ask less often"
         ),
     ),
     ("HTTP 503", "HTTP 503: the server is stopping, or MAX_CONNECTIONS is reached, or what it asks is away"),
     ("HTTP 401", "HTTP 401: the key is not the server's LARAVEL_API_KEY (--key-file)"),
     ("HTTP 403", "HTTP 403: the key has no right to do this, or a proxy refuses"),
-    ("HTTP 404", "HTTP 404: nothing is there; is the URL that of the server, without a path?"),
+    ("HTTP 404", "HTTP 404: nothing is there; look at the path of the URL"),
     ("HTTP 413", "HTTP 413: the publication is larger than WS_MAX_HTTP_BUFFER_SIZE: a smaller --size"),
     ("HTTP 502", "HTTP 502: the proxy found no server behind it; look at its log"),
     (
@@ -91,12 +98,13 @@ _SAYINGS: Final[tuple[tuple[str, str], ...]] = (
 
 
 def sayings(reasons: Iterable[str]) -> list[str]:
-    """What is known about these reasons, each once."""
+    """What is known about these reasons, each once: the first that fits."""
     found: dict[str, None] = {}
     for reason in reasons:
         for begins, saying in _SAYINGS:
             if reason.startswith(begins) or reason.endswith(begins):
                 found[saying] = None
+                break
     return list(found)
 
 

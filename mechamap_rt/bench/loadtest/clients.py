@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol
 
@@ -17,6 +18,8 @@ from mechamap_rt.bench.loadtest.target import Target
 ProtocolName = Literal["socketio", "native"]
 #: Longest silence of a long poll: more than any server's interval between two heartbeats.
 _POLL_TIMEOUT: Final = 120.0
+#: Seconds that a server may take for a goodbye.
+_GOODBYE: Final = 1.0
 _POLLING: Final = "/socket.io/?EIO=4&transport=polling"
 _SEPARATOR: Final = b"\x1e"
 #: Bytes of a frame that a client takes.
@@ -53,6 +56,9 @@ class Client(Protocol):
 
     def cut(self) -> None:
         """End the connection; nothing is told of it."""
+
+    async def leave(self) -> None:
+        """The same, but the server is told, if it would not know otherwise."""
 
 
 class WebSocketClient(WSListener):
@@ -101,6 +107,9 @@ class WebSocketClient(WSListener):
             self._ready.cancel()
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.disconnect(graceful=False)
+
+    async def leave(self) -> None:
+        self.cut()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.opened = True
@@ -190,6 +199,15 @@ class PollingClient:
         for exchange in self._exchanges.values():
             exchange.close()
 
+    async def leave(self) -> None:
+        if self._polling is not None:
+            self._polling.cancel()
+        exchange = self._exchanges.get("POST")
+        if exchange is not None and not self.gone.done():
+            with contextlib.suppress(Fault):
+                await exchange.ask(self._request("POST", b"1"), _GOODBYE)
+        self.cut()
+
     async def _open(self, target: Target, timeout: float) -> None:
         path = target.prefix + _POLLING
         self._words(target, path)
@@ -219,13 +237,14 @@ class PollingClient:
         exchange = self._exchanges.get(method)
         if exchange is None or exchange.ended:
             exchange = self._exchanges[method] = await Exchange.open(target, timeout)
-        request = self._requests[method]
-        if method == "POST":
-            request += b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        answer = await exchange.ask(request, timeout)
+        answer = await exchange.ask(self._request(method, body), timeout)
         if answer.status != 200:
-            raise Fault(refusals.status(answer.status))
+            raise Fault(refusals.status(answer.status) + ("" if self._authenticated else refusals.HANDSHAKE))
         return answer.body
+
+    def _request(self, method: str, body: bytes) -> bytes:
+        head = self._requests[method]
+        return head if method == "GET" else head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
     async def _turn(self, target: Target, timeout: float) -> None:
         """One poll, and what is to be said to what it brought.

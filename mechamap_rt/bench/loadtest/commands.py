@@ -140,8 +140,8 @@ def fanout(url: str, **options: Any) -> None:
     """How fast is a publication at all its subscribers, and is it at all of them?
 
     Subscribes clients to one channel of the server at URL, publishes to it over HTTP (POST /api/broadcast) at a rate,
-    and follows each publication to each socket: latency, what is lost, what comes twice or out of order. A publication is
-    an event `load.test`, which real clients of that channel get too: take a channel that nobody else uses.
+    and follows each publication to each socket: latency, what is lost, what comes twice or out of order. A publication
+    is an event `load.test`, which real clients of that channel get too: take a channel that nobody else uses.
 
     \b
       mechamap-bench fanout http://127.0.0.1:3000 --subscribers 200 --rate 4 --max-p99 50 \\

@@ -24,6 +24,7 @@ MAX_OPENING = 1000
 _MINUTE = 60.0
 _SLACK = 10.0
 _TOLD = 0.1
+_AT_ONCE = 100
 
 
 class Connections:
@@ -96,6 +97,7 @@ class Connections:
         client: Client = PollingClient(who) if self._polling else WebSocketClient(self._protocol, who)
         held, recent = len(self._clients) + self._opening, self._count_recent(user)
         self._opening += 1
+        due = min(due, time.monotonic())  # timers may be early by a millisecond
         reason = ""
         try:
             await client.connect(target, self._timeout)
@@ -129,11 +131,9 @@ class Connections:
 
     async def close(self) -> None:
         clients = list(self._clients)
-        for number, client in enumerate(clients, 1):
-            client.cut()
-            if number % 100 == 0:
-                await asyncio.sleep(0.01)  # in pieces, so that the server is not stormed
-        await asyncio.sleep(0)
+        for first in range(0, len(clients), _AT_ONCE):
+            await asyncio.gather(*(client.leave() for client in clients[first : first + _AT_ONCE]))
+            await asyncio.sleep(0.01)  # in pieces, so that the server is not stormed
 
     def measured(self) -> Measured:
         dropped = self._dropped.total()
@@ -151,7 +151,7 @@ class Connections:
             latency_of="from when a connection was due until it was authenticated",
             latency_ms=self._latencies.summary(),
             failures=failures(refused=self._refused, dropped=self._dropped),
-            advice=advice.throttling(self._attempts) + advice.sayings([*self._refused, *self._dropped]),
+            advice=_advice(self._attempts, [*self._refused, *self._dropped]),
         )
 
     def figures(self) -> dict[str, float]:
@@ -163,3 +163,9 @@ class Connections:
             "failed": share(self._refused.total(), len(self._attempts)),
             "dropped": share(self._dropped.total(), self._authenticated),
         }
+
+
+def _advice(attempts: list[Attempt], reasons: list[str]) -> list[str]:
+    found = advice.throttling(attempts)
+    known = {each.partition(" ")[0] for each in found}
+    return found + [each for each in advice.sayings(reasons) if each.partition(" ")[0] not in known]

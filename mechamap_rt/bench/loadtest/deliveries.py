@@ -41,8 +41,11 @@ class Ledger:
         self.latencies = Latencies()
 
     def body(self, number: int, due: float) -> bytes:
-        """The publication of that number, for ``POST /api/broadcast``; counts from ``due`` (monotonic)."""
-        self._due[number] = due
+        """The publication of that number, for ``POST /api/broadcast``; counts from ``due`` (monotonic).
+
+        Timers may be early by a millisecond: it never counts from later than now.
+        """
+        self._due[number] = min(due, time.monotonic())
         self._before[number] = self._all_answered
         data = {"load": f"{self._run}{number:0{_SEQUENCE}}", "pad": self._pad}
         return orjson.dumps({"channel": self._channel, "event": EVENT, "data": data})

@@ -103,21 +103,20 @@ async def _until_end(load: Load, target: Target, tell: Tell, meter: Meter) -> En
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(load.run(target, tell, meter))
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=load.bound)
-        if not done:
-            task.cancel()
-            await asyncio.wait({task})
-        if task.cancelled():
-            return "interrupted" if done else "time is up"
-        if fault := task.exception():
-            raise _first(fault)
-        return "done"
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        loop.add_signal_handler(number, stop.set)  # until the loop is closed: a second one must not lose the results
+    stopped = loop.create_task(stop.wait())
+    done, _ = await asyncio.wait({task, stopped}, timeout=load.bound, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task not in done:
+        task.cancel()
+        await asyncio.wait({task})
+    if task.cancelled():
+        return "interrupted" if stopped in done else "time is up"
+    if fault := task.exception():
+        raise _first(fault)
+    return "done"
 
 
 def _first(fault: BaseException) -> BaseException:

@@ -36,7 +36,7 @@ class _Scale:
 
     def __init__(self, curve: list[tuple[float, float]], limits: list[float]) -> None:
         values = [max(value, 1e-3) for _, value in curve] + [limit for limit in limits if limit > 0]
-        self.low, self.high = _step_below(min(values)), _step_above(max(values))
+        self.low, self.high = _step_below(min(values)), _step_above(max(values) * 1.25)
         self._top = max(_nines(99.0), _nines(curve[-1][0]))
 
     def x(self, percentile: float) -> float:
@@ -127,8 +127,10 @@ def _curve(scale: _Scale, curve: list[tuple[float, float]]) -> list[str]:
         last = share == curve[-1][0]
         if share in (50.0, 90.0, 99.0, 99.9) or last:
             parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-            anchor = "end" if x > _WIDTH - _RIGHT - 60 else "middle"
-            parts.append(_write(x, y - 10, f"{number(value)} ms", "halo", anchor))
+            # below the curve, which only rises
+            beside = (x - 6, "end") if last else (x + 6, "start")
+            words = f"{'max ' if last else ''}{number(value)} ms"
+            parts.append(_write(beside[0], y + 20, words, "halo", beside[1]))
     return parts
 
 
@@ -146,12 +148,9 @@ def _footer(report: Report) -> list[str]:
     if not words:
         words = [f"{each.count:,} {each.kind}: {each.reason}" for each in report.measured.failures[:2]]
     lines = [" · ".join(words[:3]), " · ".join(words[3:6])]
-    where = f"{report.started}, {report.seconds:.1f} s"
-    places = (_HEIGHT - 48, _HEIGHT - 29)
-    return [
-        *(_write(24, y, line[:104], "small") for y, line in zip(places, lines, strict=True) if line),
-        _write(24, _HEIGHT - 10, where, "small"),
-    ]
+    lines = [line[:104] for line in lines if line]
+    lines.append(f"{report.started}, {report.seconds:.1f} s")
+    return [_write(24, _HEIGHT - 48 + 19 * place, line, "small") for place, line in enumerate(lines)]
 
 
 def _text(text: str, *, quoted: bool = False) -> str:

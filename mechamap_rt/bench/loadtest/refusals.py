@@ -17,8 +17,9 @@ from mechamap_rt.errors import Disconnect
 
 _BY_CODE: Final = {each.code: each.reason for each in Disconnect}
 _LONGEST: Final = 100
-#: What belongs to one client alone, and would make a reason of its own of each.
+#: What belongs to one client alone in a server's sentence, and would make a reason of its own of each.
 _IDS: Final = re.compile(r"\d{3,}")
+HANDSHAKE: Final = " at the handshake"
 _ERRNO: Final = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset by the server",
@@ -32,7 +33,7 @@ _ERRNO: Final = {
 def words(text: str) -> str:
     """One line of printable characters, not too long: what a server says is chosen by others."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return _IDS.sub("…", printable)[:_LONGEST].strip() or "no reason given"
+    return printable[:_LONGEST].strip() or "no reason given"
 
 
 def of(fault: BaseException) -> str:
@@ -40,7 +41,7 @@ def of(fault: BaseException) -> str:
     if isinstance(fault, Refused) and fault.said:
         return said(fault.said)
     if isinstance(fault, WSHandshakeError):
-        return status(int(fault.response.status)) if fault.response is not None else "no WebSocket there"
+        return status(int(fault.response.status)) + HANDSHAKE if fault.response is not None else "no WebSocket there"
     if isinstance(fault, TimeoutError | asyncio.CancelledError):
         return "not ready in time"
     if isinstance(fault, ssl.SSLError):
@@ -78,4 +79,5 @@ def said(message: bytes) -> str:
     inner = details.get("reason") if isinstance(details, dict) else None
     if inner == Disconnect.AUTH_FAILED.reason:
         inner = None  # the sentence says more
-    return words(str(inner or content.get("reason") or content.get("message") or content.get("error") or "refused"))
+    sentence = str(inner or content.get("reason") or content.get("message") or content.get("error") or "refused")
+    return words(_IDS.sub("…", sentence))

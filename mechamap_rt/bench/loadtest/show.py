@@ -50,7 +50,7 @@ def progress(console: Console) -> Iterator[Tell]:
 
 def number(value: float) -> str:
     """Three digits at least, and no more decimals than mean something."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:,.0f}" if value >= 100 or not value else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def check(each: Check) -> str:
@@ -67,7 +67,7 @@ def notes(report: Report) -> list[str]:
     found = []
     if report.ended != "done":
         found.append(f"{report.ended}: these are the results until then")
-    if report.generator.cpu_percent > GENERATOR_FULL:
+    if report.generator.cpu_percent > GENERATOR_FULL and report.seconds > 1:
         found.append("the load generator used its whole core: latencies are partly its own; a smaller load tells more")
     if report.generator.late_ms > GENERATOR_LATE:
         found.append(
