@@ -143,4 +143,5 @@ clean:  ## remove what builds and test runs left (keeps the virtualenv)
 	    | xargs -0 rm -rf
 
 distclean: clean  ## the same, and the virtualenv and node_modules too
-	rm -rf $(VENV) $(CLIENTS)/node_modules tests/conformance/peer/node_modules bench/peer/node_modules
+	rm -rf $(VENV) $(CLIENTS)/node_modules tests/conformance/peer/node_modules tests/load/node_modules \
+	    bench/peer/node_modules

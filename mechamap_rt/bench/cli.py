@@ -34,11 +34,11 @@ _WIDTH = 120
 def main() -> None:
     """Load a server of yours, or measure the project against its peers on this machine.
 
-    `connections`, `fanout` and `http` are aimed at a server that is running. `run`, `list` and `load` are benchmarks.
+    `connections`, `fanout` and `http` are aimed at a server that is running; `tokens` is for other load tests. `run`, `list` and `load` are benchmarks.
     """
 
 
-for _command in (commands.connections, commands.fanout, commands.http):
+for _command in (commands.connections, commands.fanout, commands.http, commands.tokens):
     main.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""The commands ``connections``, ``fanout`` and ``http``: their options, and what becomes of a run.
+"""The commands ``connections``, ``fanout``, ``http`` and ``tokens``: their options, and what becomes of a run.
 
 Exit status: 0 the limits are met, 1 one is missed, 2 it could not be done.
 """
@@ -197,6 +197,36 @@ def http(url: str, **options: Any) -> None:
         )  # fmt: skip
 
     _run(load, url, options)
+
+
+@click.command()
+@click.argument("path", metavar="FILE", type=_OUT)
+@click.option("--jwt-secret-file", type=_FILE, help="The server's JWT_SECRET; or JWT_SECRET[_FILE] of the environment.")
+@click.option("--users", type=_MOST_CLIENTS, default=100, show_default=True, help="How many users.")
+@click.option("--first-user", type=click.IntRange(1), default=1, show_default=True, help="The lowest of their ids.")
+@click.option("--role", default="member", show_default=True, help="Of those users, where no database says it.")
+@click.option(
+    "--life", type=click.FloatRange(60, 86_400), default=3600.0, show_default=True, help="Seconds that they are good for."
+)
+def tokens(path: str, jwt_secret_file: Path | None, users: int, first_user: int, role: str, life: float) -> None:
+    """Sign tokens for a load test, one a line, into FILE (- for stdout), which only its owner may read.
+
+    For --token-file, and for Artillery.
+    """
+    try:
+        accounts = Accounts.collect(
+            token=None, token_file=None, jwt_secret_file=jwt_secret_file, users=users, first=first_user, role=role
+        )
+        lines = "".join(f"{token}\n" for token in accounts.sign(life))
+        if path == "-":
+            click.echo(lines, nl=False)
+            return
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            stream.write(lines)
+    except (BenchError, OSError) as fault:
+        click.echo(f"mechamap-bench: {fault}", err=True)
+        raise SystemExit(2) from fault
 
 
 def _accounts(options: dict[str, Any], clients: int) -> Accounts:
