@@ -34,7 +34,8 @@ _WIDTH = 120
 def main() -> None:
     """Load a server of yours, or measure the project against its peers on this machine.
 
-    `connections`, `fanout` and `http` are aimed at a server that is running; `tokens` is for other load tests. `run`, `list` and `load` are benchmarks.
+    `connections`, `fanout` and `http` are aimed at a server that is running; `tokens` is for other load tests.
+    `run`, `list` and `load` are benchmarks.
     """
 
 

@@ -170,7 +170,7 @@ def test_over_tls(start_server: StartServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_with_the_results_so_far(server: Server, tmp_path: Path, number: signal.Signals) -> None:
-    words = ("connections", server.url, "--count", "100000", "--rate", "50", "--json", "-")
+    words = ("connections", server.url, "--count", "10000", "--rate", "50", "--json", "-")
     with subprocess.Popen(
         [*COMMAND, *words], env=environment(server), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:

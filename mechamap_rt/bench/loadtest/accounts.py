@@ -17,18 +17,20 @@ MAX_FILE: Final = 16 * 1024 * 1024
 _ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 
 
-def secret(name: str, given: str | None, file: Path | None) -> str | None:
+def secret(name: str | None, given: str | None, file: Path | None) -> str | None:
     """A secret: what the option says, what its file has, or ``NAME`` or ``NAME_FILE`` of the environment.
 
+    :param name: ``None`` to leave the environment alone.
     :raises BenchError: a file cannot be read, or has nothing in it.
     """
     if given:
         return given
-    if file is None and not os.environ.get(name) and os.environ.get(f"{name}_FILE"):
-        file = Path(os.environ[f"{name}_FILE"])
-    if file is None:
-        return os.environ.get(name) or None
-    return _lines(file)[0]
+    if file is None and name is not None:
+        if found := os.environ.get(name):
+            return found
+        if path := os.environ.get(f"{name}_FILE"):
+            file = Path(path)
+    return None if file is None else _lines(file)[0]
 
 
 def _lines(file: Path) -> list[str]:

@@ -111,16 +111,16 @@ def sayings(reasons: Iterable[str]) -> list[str]:
 def throttling(attempts: list[Attempt]) -> list[str]:
     """Which of the two limits ``connection_throttled`` was: the server says only that it was one of them.
 
-    A limit is ruled out when what was let in had as much of what it counts as what was refused.
+    It was not the user's attempts when others passed at as many of them. It was not the address when somebody passed,
+    if only to be told of another limit, beside as many connections.
     """
     refused = [each for each in attempts if each.reason.endswith(_THROTTLED)]
     if not refused:
         return []
-    taken = [each for each in attempts if not each.reason]
-    recent = min(each.recent for each in refused)
-    held = min(each.held for each in refused)
-    by_user = all(each.recent < recent for each in taken) and recent > 1
-    by_address = all(each.held <= held for each in taken)
+    passed = [each for each in attempts if each.reason in ("", Disconnect.USER_LIMIT.reason)]
+    recent, held = min(each.recent for each in refused), min(each.held for each in refused)
+    by_user = recent > 1 and all(each.recent < recent for each in passed)
+    by_address = not by_user or all(each.held < held for each in passed)
     of_user = (
         "CONNECTION_ATTEMPTS_PER_MINUTE (default 30) is reached: a user was refused at attempt "
         f"{recent} within a minute. More users (--users), a lower --rate, or raise it {_TEST_ONLY}"
@@ -129,6 +129,4 @@ def throttling(attempts: list[Attempt]) -> list[str]:
         f"MAX_CONNECTIONS_PER_IP (default 100) is reached: refused with {held} connections of this address. "
         f"Raise it, or set it to 0, {_TEST_ONLY}; behind a proxy set TRUST_PROXY, or all users have one address"
     )
-    if by_user == by_address:
-        return [of_address, f"or {of_user}"]
-    return [of_user if by_user else of_address]
+    return [*([of_address] if by_address else []), *([of_user] if by_user else [])]

@@ -188,7 +188,7 @@ def http(url: str, **options: Any) -> None:
 
     def load() -> Load:
         _need_descriptors(options["concurrency"])
-        key = secret("", options["key"], options["key_file"]) or ""
+        key = secret(None, options["key"], options["key_file"]) or ""
         if not key.isascii() or not key.isprintable():
             raise BenchError("that is no key")
         return Requests(
@@ -206,7 +206,11 @@ def http(url: str, **options: Any) -> None:
 @click.option("--first-user", type=click.IntRange(1), default=1, show_default=True, help="The lowest of their ids.")
 @click.option("--role", default="member", show_default=True, help="Of those users, where no database says it.")
 @click.option(
-    "--life", type=click.FloatRange(60, 86_400), default=3600.0, show_default=True, help="Seconds that they are good for."
+    "--life",
+    type=click.FloatRange(60, 86_400),
+    default=3600.0,
+    show_default=True,
+    help="Seconds that they are good for.",
 )
 def tokens(path: str, jwt_secret_file: Path | None, users: int, first_user: int, role: str, life: float) -> None:
     """Sign tokens for a load test, one a line, into FILE (- for stdout), which only its owner may read.

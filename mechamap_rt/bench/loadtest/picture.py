@@ -11,6 +11,8 @@ from mechamap_rt.bench.loadtest.show import check, number
 
 _WIDTH, _HEIGHT = 760, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78, 28, 92, 96
+#: What two texts beside one another take.
+_ROOM: Final = 170
 #: Percentiles that the axis names.
 _NAMED: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 _STEPS: Final = (1, 2, 5)
@@ -125,10 +127,10 @@ def _curve(scale: _Scale, curve: list[tuple[float, float]]) -> list[str]:
     ]
     for (share, value), (x, y) in zip(curve, points, strict=True):
         last = share == curve[-1][0]
-        if share in (50.0, 90.0, 99.0, 99.9) or last:
+        if last or (share in (50.0, 90.0, 99.0, 99.9) and points[-1][0] - x > _ROOM):
             parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
             # below the curve, which only rises
-            beside = (x - 6, "end") if last else (x + 6, "start")
+            beside = (x - 6, "end") if x > _WIDTH - _RIGHT - _ROOM else (x + 6, "start")
             words = f"{'max ' if last else ''}{number(value)} ms"
             parts.append(_write(beside[0], y + 20, words, "halo", beside[1]))
     return parts
