@@ -31,7 +31,7 @@ BUNDLE := mechamap_rt/http/static/socket.io
 BUNDLE_FILES := socket.io.js socket.io.min.js socket.io.esm.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-tools lint format constraints audit bench fuzz schemathesis conformance chaos abuse bundle clean distclean
+.PHONY: help run test test-tools lint format env-file constraints audit bench fuzz schemathesis conformance chaos abuse bundle clean distclean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -59,6 +59,9 @@ lint: $(DEV_READY)  ## ruff (rules and format), mypy strict, import direction, d
 format: $(DEV_READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+env-file: $(RUN_READY)  ## write etc/mechamap.env anew, from what the settings say of themselves
+	@$(BIN)/mechamapctl env-file > etc/mechamap.env.new && mv etc/mechamap.env.new etc/mechamap.env
 
 # Not after an installation: one with the pins as they are may be what does not work.
 constraints: $(BIN)/python  ## resolve the newest versions and pin them in constraints.txt

@@ -69,6 +69,22 @@ def check_config(explain: bool) -> None:
     sys.exit(code)
 
 
+@main.command("env-file")
+@json_option
+@reporting
+def env_file() -> None:
+    """Print a file of settings to start from.
+
+    Every setting is in it, with its meaning and default; what a production site must set comes first.
+    """
+    from mechamap_rt.settings.envfile import env_file as text
+
+    if choices().as_json:
+        print_json({"text": text()})
+    else:
+        click.echo(text(), nl=False)
+
+
 @main.command("token")
 @env_file_option
 @json_option

@@ -70,7 +70,7 @@ def _parse_host(text: str) -> str:
     raise BadValue(_HOST_REASON)
 
 
-host: Kind[str] = Kind(_parse_host, str)
+host: Kind[str] = Kind(_parse_host, str, "host name or IP address")
 """A host name or an address; ``[::1]`` loses its brackets. International names in their ``xn--`` form."""
 
 
@@ -91,7 +91,7 @@ def _format_node(node: tuple[str, int]) -> str:
     return f"[{name}]:{number}" if ":" in name else f"{name}:{number}"
 
 
-nodes: Kind[tuple[tuple[str, int], ...]] = comma_list(Kind(_parse_node, _format_node))
+nodes: Kind[tuple[tuple[str, int], ...]] = comma_list(Kind(_parse_node, _format_node, "host:port"))
 """``host:port,host:port``; an IPv6 address in brackets."""
 
 
@@ -115,7 +115,7 @@ def _parse_server(text: str) -> str:
             raise BadValue("must be a host name or an IP address, with or without a port, or a socket's path") from None
 
 
-server: Kind[str] = Kind(_parse_server, str)
+server: Kind[str] = Kind(_parse_server, str, "host, host:port, or the path of a socket")
 """A host, ``host:port``, or the path of a unix socket."""
 
 
@@ -145,7 +145,7 @@ def _parse_url(text: str) -> str:
     return f"{parts.scheme}://{authority}{parts.path.rstrip('/')}"
 
 
-url: Kind[str] = Kind(_parse_url, str)
+url: Kind[str] = Kind(_parse_url, str, "http:// or https:// address")
 """An http or https URL; the trailing slash is dropped, so that a path can be appended."""
 
 
@@ -160,7 +160,7 @@ def _parse_origin(text: str) -> str:
     return f"{parts.scheme}://{authority}"
 
 
-origins: Kind[tuple[str, ...]] = comma_list(Kind(_parse_origin, str))
+origins: Kind[tuple[str, ...]] = comma_list(Kind(_parse_origin, str, "origin such as https://www.example.org, or *"))
 """Origins as a browser writes them in its ``Origin`` header, or ``*``."""
 
 
@@ -173,11 +173,12 @@ def _parse_network(text: str) -> Network:
     raise BadValue("must be an IP address or a network such as 10.0.0.0/8")
 
 
-_networks = comma_list(Kind(_parse_network, str))
+_networks = comma_list(Kind(_parse_network, str, "IP address or network such as 10.0.0.0/8"))
 
 networks: Kind[tuple[Network, ...]] = Kind(
     lambda text: () if text.lower() == "none" else _networks.parse(text),
     lambda value: _networks.format(value) or "none",
+    f"{_networks.notation}; or none",
 )
 """Addresses and networks; ``none`` for none at all."""
 
@@ -201,5 +202,9 @@ def _format_trust_proxy(value: TrustProxy) -> str:
     return ",".join(value.addresses) or str(value.hops)
 
 
-trust_proxy: Kind[TrustProxy] = Kind(_parse_trust_proxy, _format_trust_proxy)
+trust_proxy: Kind[TrustProxy] = Kind(
+    _parse_trust_proxy,
+    _format_trust_proxy,
+    "true, false, number of proxies, or comma list of their addresses and networks",
+)
 """``true`` (1 proxy), ``false``, a number of proxies, or the proxies' addresses."""

@@ -84,5 +84,7 @@ def _format_rule(rule: ChannelRule) -> str:
     return f"{rule.pattern}={rule.kind}" + (f":{argument}" if argument else "")
 
 
-channel_rules: Kind[tuple[ChannelRule, ...]] = Kind(_parse, lambda rules: "; ".join(map(_format_rule, rules)))
+channel_rules: Kind[tuple[ChannelRule, ...]] = Kind(
+    _parse, lambda rules: "; ".join(map(_format_rule, rules)), "NAME=RULE, between semicolons"
+)
 """``project.<id>=member:project_user(project_id,user_id); kiosk.<rest>=everyone``"""

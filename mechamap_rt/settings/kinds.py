@@ -52,10 +52,12 @@ class Kind(Generic[T]):
 
     :ivar parse: text (not empty) to value; raises :exc:`BadValue` and nothing else.
     :ivar format: value to a text that ``parse`` reads as the same value; "" for a value that means unset.
+    :ivar notation: what to write, in words, with the unit; for :mod:`mechamap_rt.settings.envfile`.
     """
 
     parse: Callable[[str], T]
     format: Callable[[T], str]
+    notation: str
 
 
 def _parse_text(text: str) -> str:
@@ -94,7 +96,7 @@ def _parse_integer(text: str, low: int, high: int, what: str = "a whole number")
 
 def integer(low: int = 0, high: int = 10**9) -> Kind[int]:
     """A whole number from ``low`` to ``high``; ``2e6`` is legal."""
-    return Kind(lambda text: _parse_integer(text, low, high), str)
+    return Kind(lambda text: _parse_integer(text, low, high), str, f"whole number from {low} to {high}")
 
 
 def milliseconds(low: float = 0.001, high: float = MONTH) -> Kind[float]:
@@ -103,6 +105,7 @@ def milliseconds(low: float = 0.001, high: float = MONTH) -> Kind[float]:
     return Kind(
         lambda text: _parse_integer(text, first, last, "a whole number of milliseconds") / 1000,
         lambda seconds: str(round(seconds * 1000)),
+        f"milliseconds, from {first} to {last}",
     )
 
 
@@ -140,7 +143,8 @@ def _size_parser(low: int, high: int, bare: int, zero: bool) -> Callable[[str], 
 
 def size(low: int, high: int, *, zero: bool = False) -> Kind[int]:
     """A number of bytes, or of units of 1024 with the suffix ``k``, ``m`` or ``g``; bounds in bytes."""
-    return Kind(_size_parser(low, high, 1, zero), _format_size)
+    notation = f"bytes, or with k, m or g, from {_format_size(low)} to {_format_size(high)}{', or 0' if zero else ''}"
+    return Kind(_size_parser(low, high, 1, zero), _format_size, notation)
 
 
 def megabytes(low: int, high: int, *, zero: bool = False) -> Kind[int]:
@@ -148,6 +152,7 @@ def megabytes(low: int, high: int, *, zero: bool = False) -> Kind[int]:
     return Kind(
         _size_parser(low, high, MIB, zero),
         lambda value: f"{value}b" if value % MIB else str(value // MIB),
+        f"MB, or with k, m or g, from {_format_size(low)} to {_format_size(high)}{', or 0' if zero else ''}",
     )
 
 
@@ -178,7 +183,7 @@ def choice(*words: str, synonyms: dict[str, str] | None = None) -> Kind[str]:
         except KeyError:
             raise BadValue(f"must be one of {', '.join(words)}") from None
 
-    return Kind(parse, str)
+    return Kind(parse, str, " or ".join(words))
 
 
 def comma_list(element: Kind[T]) -> Kind[tuple[T, ...]]:
@@ -195,7 +200,7 @@ def comma_list(element: Kind[T]) -> Kind[tuple[T, ...]]:
             raise BadValue("must have at least one element between its commas")
         return tuple(values)
 
-    return Kind(parse, lambda values: ",".join(map(element.format, values)))
+    return Kind(parse, lambda values: ",".join(map(element.format, values)), f"comma list of: {element.notation}")
 
 
 _BETWEEN_SECRETS = re.compile(r"[,\r\n]+")
@@ -226,7 +231,8 @@ def optional(kind: Kind[T], word: str = "") -> Kind[T | None]:
         except BadValue as bad:
             raise BadValue(f"{bad.reason}, or {word}" if word else bad.reason, bad.culprit) from None
 
-    return Kind(parse, lambda value: word if value is None else kind.format(value))
+    notation = f"{kind.notation}, or {word}" if word else kind.notation
+    return Kind(parse, lambda value: word if value is None else kind.format(value), notation)
 
 
 def matching(pattern: str, reason: str) -> Kind[str]:
@@ -238,26 +244,26 @@ def matching(pattern: str, reason: str) -> Kind[str]:
             raise BadValue(reason)
         return text
 
-    return Kind(parse, str)
+    return Kind(parse, str, reason.removeprefix("must be "))
 
 
-text: Kind[str] = Kind(_parse_text, str)
+text: Kind[str] = Kind(_parse_text, str, "text")
 """Any printable text."""
 
-anything: Kind[str] = Kind(str, str)
+anything: Kind[str] = Kind(str, str, "anything")
 """Whatever is there; for what is not used."""
 
-secret: Kind[str] = Kind(_parse_secret, str)
+secret: Kind[str] = Kind(_parse_secret, str, "secret")
 """Any text on one line; blanks at its ends belong to it."""
 
-secret_list: Kind[tuple[str, ...]] = Kind(_parse_secrets, ",".join)
+secret_list: Kind[tuple[str, ...]] = Kind(_parse_secrets, ",".join, "comma list of: secret")
 """Secrets without commas, between commas or one on a line; blanks around them are dropped, and repetitions."""
 
-boolean: Kind[bool] = Kind(_parse_boolean, lambda value: "true" if value else "false")
+boolean: Kind[bool] = Kind(_parse_boolean, lambda value: "true" if value else "false", "true or false")
 """``true``, ``false``, ``1``, ``0``, ``yes``, ``no``, ``on``, ``off``, in any case."""
 
-timezone: Kind[str] = Kind(_parse_timezone, str)
+timezone: Kind[str] = Kind(_parse_timezone, str, "name of a time zone")
 """A name of the tz database."""
 
-duration: Kind[float] = Kind(_parse_duration, _format_duration)
+duration: Kind[float] = Kind(_parse_duration, _format_duration, "duration, such as 24h or 7d, or seconds")
 """``24h``, ``7d``, or a number of seconds; held in seconds, rounded to whole ones."""

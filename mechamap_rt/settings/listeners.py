@@ -101,5 +101,5 @@ def _parse_listener(text: str) -> Listener:
     return parse(rest) if colon else SystemdListener()
 
 
-listeners: Kind[tuple[Listener, ...]] = comma_list(Kind(_parse_listener, str))
+listeners: Kind[tuple[Listener, ...]] = comma_list(Kind(_parse_listener, str, "tcp:…, unix:… or systemd"))
 """``tcp:127.0.0.1:3000,unix:/run/mechamap.sock:660,systemd``."""

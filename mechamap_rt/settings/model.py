@@ -86,4 +86,4 @@ CATALOGUE: tuple[Entry, ...] = tuple(
     for section, kind in SECTIONS.items()
     for attribute, declared in options_of(kind).items()
 )
-"""Every option, in the order of declaration; the reference page and ``etc/env.example`` are made from it."""
+"""Every option, in the order of declaration; ``etc/mechamap.env`` is made from it."""

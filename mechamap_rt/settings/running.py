@@ -49,7 +49,10 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The operator's way in; where it is when it is unset: :mod:`mechamap_rt.settings.control_socket`."""
+    """The operator's way in.
+
+    Where it is when it is unset: :mod:`mechamap_rt.settings.control_socket`.
+    """
 
     socket: str = option(
         "CONTROL_SOCKET",
@@ -82,7 +85,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Who has administered the server; where it is written when the file is unset: :mod:`mechamap_rt.system.audit`."""
+    """Who has administered the server.
+
+    Where it is written when the file is unset: :mod:`mechamap_rt.system.audit`.
+    """
 
     file: str = option(
         "AUDIT_LOG_FILE",
