@@ -45,14 +45,18 @@ http {{
 
 
 class Certificate:
-    """A self-signed certificate of this host."""
+    """A self-signed certificate of this host.
 
-    def __init__(self, folder: Path) -> None:
+    :param names: further host names that it is for.
+    """
+
+    def __init__(self, folder: Path, *names: str) -> None:
         self.path = folder / "certificate.pem"
         self.key = folder / "key.pem"
         command = [required("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
         command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        others = "".join(f",DNS:{name}" for name in names)
+        command += ["-addext", f"subjectAltName=DNS:localhost,IP:127.0.0.1{others}"]
         subprocess.run([*command, "-keyout", self.key, "-out", self.path], check=True, capture_output=True)
         self.pem = self.path.read_text()
         self.context = ssl.create_default_context(cadata=self.pem)
@@ -88,9 +92,8 @@ class Front:
         user = "user root;" if os.geteuid() == 0 else ""
         (folder / "nginx.conf").write_text(FRAME.format(folder=folder, user=user))
         command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or required("nginx", "nginx")
-        self._process = subprocess.Popen(
-            [command, "-p", folder, "-c", folder / "nginx.conf", "-e", self._error_log], stderr=subprocess.DEVNULL
-        )
+        self.command = [command, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(self._error_log)]
+        self._process = subprocess.Popen(self.command, stderr=subprocess.DEVNULL)
         self._wait()
 
     def _site(self, upstream: int, inside: str) -> str:

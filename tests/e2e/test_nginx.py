@@ -234,7 +234,8 @@ def test_the_backends_endpoints_are_closed_to_the_outside(behind: Callable[..., 
     spoofed = {"X_Forwarded_For": "127.0.0.1", "X_Real_IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
     for path in ("/api/laravel-broadcast", "/api//laravel-broadcast", "/api/%6caravel-broadcast", "/x/../api/notify"):
         assert front.ask("POST", path, BROADCAST, source="127.0.0.2", **key, **spoofed).status == 403, path
-    for path in ("/api/channels/stats", "/api/connections/stats", "/api/monitoring/metrics", "/metrics"):
+    inner = ("/api/monitoring/metrics", "/metrics", "/dashboard", "/dashboard/", "/dashboard/live")
+    for path in ("/api/channels/stats", "/api/connections/stats", *inner):
         assert front.ask("GET", path, source="127.0.0.2", **key, **spoofed).status == 403, path
     for path in ("/", "/console", "/console/", "/console/main.js", "/nowhere"):
         assert front.ask("GET", path).status == 404, path
@@ -242,6 +243,8 @@ def test_the_backends_endpoints_are_closed_to_the_outside(behind: Callable[..., 
     assert front.ask("POST", "/api/laravel-broadcast", BROADCAST).status == 200
     assert front.ask("GET", "/api/channels/stats", **key).status == 200
     assert front.ask("GET", "/api/channels/stats").status == 401
+    assert front.ask("GET", "/api/monitoring/metrics").status == 200
+    assert "text/html" not in front.ask("GET", "/dashboard/nowhere").headers["Content-Type"], "nginx itself answers"
 
 
 # -- whose address is it ---------------------------------------------------------------------------
