@@ -1,4 +1,4 @@
-"""``etc/mechamap.service`` and ``.socket``: systemd reads them, thinks well of them, and the server does what they say."""
+"""``etc/mechamap.service`` and ``.socket``: systemd reads them and finds them safe; the server does what they say."""
 
 from __future__ import annotations
 
