@@ -17,7 +17,7 @@ from tests.server import Server
 
 ROOT = Path(__file__).parents[2]
 #: What a build needs; the tree is copied so that it leaves nothing behind and finds nothing stale.
-SOURCES = ("mechamap_rt", "twisted", "setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.rst")
+SOURCES = ("mechamap_rt", "twisted", "etc", "setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.rst")
 #: What never belongs in a wheel.
 DEBRIS = shutil.ignore_patterns("__pycache__", "*.pyc", "dropin.cache", "*.egg-info", "build")
 
@@ -74,6 +74,13 @@ def test_contents(wheel: Path) -> None:
 def test_twistd_knows_the_plugin(installed: Path, tmp_path: Path) -> None:
     assert " mechamap " in run(installed / "twistd", "--help", cwd=tmp_path)
     assert "mechamap" in run(installed / "twistd", "mechamap", "--help", cwd=tmp_path)
+
+
+def test_the_files_of_etc(installed: Path) -> None:
+    shared = installed.parent / "share" / "mechamap-rt"
+    assert {path.name: path.read_bytes() for path in shared.iterdir()} == {
+        path.name: path.read_bytes() for path in (ROOT / "etc").iterdir()
+    }
 
 
 def test_commands(installed: Path, tmp_path: Path) -> None:
