@@ -78,7 +78,12 @@ class Front:
     """A running nginx.
 
     :param inside: the addresses that the configuration shall take for this host's own.
+    :cvar source: the site file that it runs with.
+    :cvar before: where that has the server.
     """
+
+    source = SHIPPED
+    before = "127.0.0.1:3000"
 
     def __init__(self, folder: Path, certificate: Certificate, upstream: Server, inside: str = "127.0.0.0/8") -> None:
         self.certificate = certificate
@@ -97,10 +102,10 @@ class Front:
         self._wait()
 
     def _site(self, upstream: int, inside: str) -> str:
-        text = SHIPPED.read_text()
+        text = self.source.read_text()
         folder = "/etc/letsencrypt/live/realtime.example.org/"
         replaced = {
-            "server 127.0.0.1:3000;": f"server 127.0.0.1:{upstream};",
+            f"server {self.before};": f"server 127.0.0.1:{upstream};",
             "listen 80;": f"listen {self.plain_port};",
             "listen [::]:80;": f"listen [::]:{self.plain_port};",
             "listen 443 ssl;": f"listen {self.port} ssl;",

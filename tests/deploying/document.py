@@ -11,6 +11,9 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "deploying.rst").read_text("utf-8")
 
+#: Commands that only a host of one's own is for.
+HOST: Final = ("apt-get", "useradd", "systemctl", "certbot", "nginx", "git", "pm2")
+
 _BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n   :name: ([a-z-]+)\n\n((?:(?:   .*)?\n)+)", re.MULTILINE)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,38 +17,46 @@ import requests
 from tests.clients.node import NodeClient
 from tests.clients.waiting import until
 from tests.conftest import ConnectNode
+from tests.deploying.document import BLOCKS, HOST, Shell
+from tests.deploying.filled import SECRETS
 from tests.deploying.manager import ETC
 from tests.deploying.old import OldService
 from tests.nginx import Certificate, Front, free_ports
-from tests.server import Server
+from tests.server import Server, inherited
 
+BIN: Final = Path(sys.executable).parent
 NEWS: Final = "public.news"
 NOBODY: Final = "    # 10%   mechamap;\n    *       mechamap_old;\n"
 TESTER: Final = "    # 203.0.113.20   mechamap;\n"
 
 
+def on_disk(folder: Path) -> Shell:
+    """What the document does to files of nginx, in a folder."""
+    return Shell({"/opt/mechamap/share/mechamap-rt": str(ETC), "/etc/nginx/conf.d": str(folder)}, inherited())
+
+
 class Migration(Front):
-    """nginx before the old service and this server."""
+    """nginx before the old service and this server, with the files that the document makes."""
+
+    before = "127.0.0.1:3100"
 
     def __init__(self, folder: Path, certificate: Certificate, server: Server, old: int) -> None:
         self._site_file = folder / "conf.d" / "mechamap.conf"
         self._server, self._old = server, old
         self.fan_out, _ = free_ports()
-        self.text = (ETC / "nginx-migration.conf").read_text("utf-8")
+        made = folder / "made"
+        made.mkdir()
+        on_disk(made).run("both", without=HOST)
+        self.source = made / "mechamap.conf"
+        self.text = (made / "mechamap-migration.conf").read_text("utf-8")
         super().__init__(folder, certificate, server)
 
     def _site(self, upstream: int, inside: str) -> str:
-        # the command of docs/deploying.rst
-        command = ["sed", r"/^map \$arg_sid/,/^}/d"]
-        site = super()._site(upstream, inside)
-        without = subprocess.run(command, input=site, capture_output=True, text=True, check=True).stdout
-        assert "\nmap $arg_sid" in site
-        assert "\nmap $arg_sid" not in without
         text = self.text
         for port, here in ((3000, self._old), (3101, self.fan_out)):
             assert text.count(f" 127.0.0.1:{port};") == 1
             text = text.replace(f" 127.0.0.1:{port};", f" 127.0.0.1:{here};")
-        return without + text
+        return super()._site(upstream, inside) + text
 
     def change(self, *changes: tuple[str, str]) -> None:
         """Edit the file, ``nginx -t``, ``systemctl reload nginx``."""
@@ -227,3 +237,42 @@ def test_the_site_is_served_when_one_of_them_is_down(stage: Stage) -> None:
     assert stage.front.publish(3)["event"] == "news"
     stage.old.stop()
     assert stage.front.publish(4)["event"] == "news"
+
+
+def test_looking_at_both(stage: Stage) -> None:
+    """The commands with which the document looks at them while nobody has been sent to the new one."""
+    places = {
+        "127.0.0.1:3100": f"127.0.0.1:{stage.server.port}",
+        "127.0.0.1:3101": f"127.0.0.1:{stage.front.fan_out}",
+        "mechamapctl --env-file /etc/mechamap/mechamap.env": str(BIN / "mechamapctl"),
+    }
+    shell = Shell(places, inherited() | {"MECHAMAPCTL_SOCKET": str(stage.server.control_path)})
+    assert re.search(r"Failed requests: +0\n", shell.run("beside"))
+    shell.run("publish-to-both")
+
+
+def test_the_old_services_own_file(tmp_path: Path) -> None:
+    """Its settings, with the lines that the document adds, are good; and the new server is not where the old one is."""
+    old = tmp_path / "old.env"
+    made_up = [f"{name}={secrets.token_urlsafe(48)}" for name in SECRETS]
+    lines = ["NODE_ENV=production", "PORT=3000", "HOST=0.0.0.0", "CORS_ORIGIN=https://www.example.org", *made_up]
+    old.write_text("\n".join(lines) + "\n" + BLOCKS["old-settings"].text)
+    places = {
+        "/var/www/realtime/.env": str(old),
+        "/etc/mechamap": str(tmp_path / "etc"),
+        " -g mechamap": "",
+        "mechamapctl ": f"{BIN / 'mechamapctl'} ",
+    }
+    printed = Shell(places, inherited()).run("carry-over")
+    for name, value in {"PORT": "3100", "HOST": "127.0.0.1", "HOST_ID": "rt1", "WS_PING_INTERVAL": "15000"}.items():
+        assert re.search(rf"^{name} +{re.escape(value)} +file$", printed, re.MULTILINE), name
+
+
+def test_tidying_up(tmp_path: Path) -> None:
+    shell = on_disk(tmp_path)
+    shell.run("both", without=HOST)
+    shell.run("tidy", without=HOST)
+    shipped = (ETC / "nginx.conf").read_text("utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["mechamap.conf"]
+    tidied = (tmp_path / "mechamap.conf").read_text("utf-8")
+    assert tidied == shipped.replace("    server 127.0.0.1:3000;", "    server 127.0.0.1:3100;")
