@@ -21,8 +21,6 @@ from tests.deploying.document import BLOCKS, PAGE, ROOT
 from tests.deploying.filled import filled
 
 TOOLS = {"mechamapctl": ctl, "mechamap-bench": bench}
-#: Named in the tables, and of other changes than this document's.
-ELSEWHERE = {"mechamapctl monit", "mechamap-bench connections", "mechamap-bench fanout", "mechamap-bench http"}
 #: In capitals, and no settings: of shells, systemd, PM2 and the reader.
 OTHERS = {"NAME", "TAG", "GRANT", "SIGHUP", "MOCK_"}
 LITERAL = re.compile(r"``([^`]+)``")
@@ -58,8 +56,6 @@ def test_our_commands_exist_with_their_options() -> None:
             assert words[0] in options, f"{tool} {words[0]}"
             words = words[2:]
         assert words, tool
-        if f"{tool} {words[0]}" in ELSEWHERE:
-            continue
         command = group.commands[words[0]]
         assert isinstance(command, click.Command)
         options = {name for parameter in command.params for name in parameter.opts}
