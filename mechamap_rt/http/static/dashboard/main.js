@@ -6,7 +6,7 @@ import { errorsView, ranksView, storyView, userView } from './lookup.js';
 const KEPT_IN = 'mechamap.operator';
 const TABS = { channels: 'Channels', users: 'Users', events: 'Events' };
 
-const state = { secret: '', live: null, last: null, tab: 'channels', board: false, pending: null };
+const state = { secret: '', live: null, last: null, tab: 'channels', wanted: null, wantedUntil: 0, pending: null };
 const charts = {
   messages: new Chart('Messages a second', [{ name: 'to clients', style: 'one' }], rate),
   latency: new Chart('Publish to socket', [{ name: 'p99', style: 'three' }, { name: 'p95', style: 'two' }, { name: 'p50', style: 'one' }], millis),
@@ -140,14 +140,17 @@ function workers(now) {
 }
 
 function steering(host) {
-  const key = `${host.mode} ${host.state} ${host.wanted}`;
+  // what was asked for a moment ago is not in the figures yet
+  if (state.wanted === host.wanted || Date.now() > state.wantedUntil) state.wanted = null;
+  const wanted = state.wanted ?? host.wanted;
+  const key = `${host.mode} ${host.state} ${wanted}`;
   if (state.steering === key) return;
   state.steering = key;
   if (host.mode !== 'cluster') return $('steering').replaceChildren(h('span', { class: 'muted' }, 'a single process'));
   const busy = host.state !== 'running';
-  const scale = (by) => () => steer('scale', { workers: host.wanted + by }, `${host.wanted + by} workers instead of ${host.wanted}?`);
+  const scale = (by) => () => steer('scale', { workers: wanted + by }, `${wanted + by} workers instead of ${wanted}?`);
   $('steering').replaceChildren(
-    h('button', { type: 'button', disabled: busy || host.wanted <= 1, 'data-testid': 'fewer', 'aria-label': 'One worker fewer', onclick: scale(-1) }, '− 1'),
+    h('button', { type: 'button', disabled: busy || wanted <= 1, 'data-testid': 'fewer', 'aria-label': 'One worker fewer', onclick: scale(-1) }, '− 1'),
     h('button', { type: 'button', disabled: busy, 'data-testid': 'more', 'aria-label': 'One worker more', onclick: scale(1) }, '+ 1'),
     h('button', { type: 'button', disabled: busy, 'data-testid': 'reload', onclick: () => steer('reload', {}, 'Reload? New workers take the place of all, with the settings as they are in the file now.') }, busy ? host.state : 'Reload'));
 }
@@ -180,6 +183,11 @@ async function steer(command, body, question) {
   say(`${command}: asked for…`);
   try {
     const done = await api(state.secret, 'POST', `/api/cluster/${command}`, body);
+    if (command === 'scale') {
+      state.wanted = body.workers;
+      state.wantedUntil = Date.now() + 10_000;
+      steering(state.last.host);
+    }
     say(done.state === 'done' ? `${command}: done` : `${command}: under way`);
   } catch (error) {
     say(`${command}: ${error.message}`, true);
