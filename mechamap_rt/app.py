@@ -245,7 +245,7 @@ class Realtime:
         self.tunnels.abort_all()
         self.port.abort_all()
         await deferLater(self._reactor, 0)
-        self.watching.stop()
+        await self.watching.stop()
         if self._place.share is not None:
             self._place.share.stop()
         # the user's other devices shall hear of it, and the bus still carries

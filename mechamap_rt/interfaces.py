@@ -158,6 +158,9 @@ class IArchive(Interface):
     def about(ident: str) -> Deferred[dict[str, list[Any]]]:
         """The records about one publication, by the process that made them; what cannot be read is left out."""
 
+    async def settle() -> None:
+        """Wait until what was given is kept, for a moment."""
+
 
 class IHelm(Interface):
     """The process that looks after those of its host, seen from one that serves clients."""

@@ -74,7 +74,7 @@ class Watching:
         self._collector.start()
         self.canary.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self._collector.stop()
         self._meter.stop()
         self.canary.stop()
@@ -82,6 +82,8 @@ class Watching:
             self._looking.stop()
         if self._node.tracing is not None:
             self._node.tracing.flush()
+        if self._archive is not None:
+            await self._archive.settle()
 
     def _look(self) -> None:
         self._sample = self._meter.sample()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from txredisapi import ResponseError
@@ -28,6 +28,8 @@ CANDIDATES: Final = 32
 INDEXED: Final = 20_000
 #: Chunks that may be on their way to Redis at once; more are not kept there.
 MAX_PENDING: Final = 16
+#: Seconds that a stop waits for them.
+SETTLE: Final = 0.5
 
 
 @implementer(IArchive)
@@ -68,6 +70,8 @@ class RedisArchive:
 
     def _not_kept(self, reason: Any) -> None:
         self.missed += 1
+        if reason.check(FirstError) is not None:
+            reason = reason.value.subFailure
         if reason.check(RedisAway, ResponseError) is None:
             _log.failure("What became of publications could not be kept in Redis", reason)
 
@@ -75,19 +79,27 @@ class RedisArchive:
         self._pending -= 1
 
     async def _keep(self, name: str, chunk: Chunk) -> None:
-        execute = self._commands.execute
-        await execute("SET", self._chunk(name), chunk.packed, "EX", self._kept)
+        commands: list[tuple[Any, ...]] = [("SET", self._chunk(name), chunk.packed, "EX", self._kept)]
         for process, (least, _) in chunk.spans.items():
             index = self._index(process)
-            await execute("ZADD", index, least, name)
-            await execute("ZREMRANGEBYRANK", index, 0, -INDEXED - 1)
-            await execute("EXPIRE", index, self._kept)
+            commands.append(("ZADD", index, least, name))
+            commands.append(("ZREMRANGEBYRANK", index, 0, -INDEXED - 1))
+            commands.append(("EXPIRE", index, self._kept))
         self._mine.append((name, chunk.publications))
         self._held += chunk.publications
         while self._held > self._most and len(self._mine) > 1:
             old, publications = self._mine.popleft()
             self._held -= publications
-            await execute("DEL", self._chunk(old))
+            commands.append(("DEL", self._chunk(old)))
+        # all at once: the process may be about to end
+        sent = [Deferred.fromCoroutine(self._commands.execute(*command)) for command in commands]
+        await gatherResults(sent, consumeErrors=True)
+
+    async def settle(self) -> None:
+        """Wait until Redis has what it was given, for a moment."""
+        until = self._reactor.seconds() + SETTLE
+        while self._pending and self._reactor.seconds() < until:
+            await deferLater(self._reactor, 0.01)
 
     def about(self, ident: str) -> Deferred[dict[str, list[Record]]]:
         return Deferred.fromCoroutine(self._about(ident))
