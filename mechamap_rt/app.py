@@ -205,7 +205,8 @@ class Realtime:
     def figures(self) -> dict[str, Any]:
         """What an operator, and the master, see of it."""
         certificate = {} if self.terminal is None else {"certificate": self.terminal.figures()}
-        pools = self.rights.database.figures().get("pools", ())
+        # the embedded one has one connection, which is all in use whenever it is
+        pools = () if self._settings.database.embedded else self.rights.database.figures().get("pools", ())
         return certificate | {
             **self.watching.figures(),
             "tunnels": len(self.tunnels.open),

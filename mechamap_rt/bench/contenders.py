@@ -59,6 +59,7 @@ class Arrangement:
     :ivar free: servers and load generator share all cores; otherwise each side has one of its own.
     :ivar connections: to the MariaDB that a single process asks, on the load generator's core; 0 for none.
     :ivar heartbeat: seconds between two heartbeats of a connection; 0 for the usual.
+    :ivar unwatched: nothing is measured of it, and nothing remembered of its publications.
     """
 
     workers: int = 0
@@ -66,6 +67,7 @@ class Arrangement:
     free: bool = False
     connections: int = 0
     heartbeat: float = 0.0
+    unwatched: bool = False
 
 
 ALONE = Arrangement()
@@ -180,6 +182,8 @@ def running(name: ServerName, arrangement: Arrangement = ALONE, database: Site |
                 settings = site.settings(asked, arrangement.connections) if asked else {}
             if arrangement.heartbeat:
                 settings["WS_PING_INTERVAL"] = f"{arrangement.heartbeat * 1000:.0f}"
+            if arrangement.unwatched:
+                settings["METRICS_ENABLED"] = "false"
             pid, port, home = stack.enter_context(_host(name, cpu, settings))
             _await_workers(home, arrangement.workers)
             yield Server(name, pid, port, (), port, control_socket(home), asked)

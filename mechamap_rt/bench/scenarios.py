@@ -7,6 +7,7 @@ from typing import Final
 
 from mechamap_rt.bench.authscenarios import AUTH
 from mechamap_rt.bench.contenders import Arrangement
+from mechamap_rt.bench.job import LoadName
 from mechamap_rt.bench.presencescenarios import PRESENCE
 from mechamap_rt.bench.shape import Column, Contender, Scenario, Size, Target
 
@@ -253,7 +254,40 @@ _BATCHED: Final = Scenario(
     "is of the values that were sent: the others were replaced by newer ones.",
 )
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (*_SINGLES, _BATCHED, *PRESENCE, *_CLUSTERS, *AUTH)
+#: What metrics, latencies and the memory of what became of publications cost, all together.
+_WATCHED = Contender("watched", "mechamap", "socketio")
+_UNWATCHED = replace(_WATCHED, label="unwatched", arrangement=Arrangement(unwatched=True))
+_WATCHED_LOADS: Final[tuple[tuple[LoadName, str, str, Size], ...]] = (
+    (
+        "flat",
+        "200-byte message to 1,000 subscribers, with what is measured and remembered, and without",
+        "µs CPU/delivery",
+        Size(connections=1000, operations=1000, warmup=100),
+    ),
+    (
+        "post",
+        "POST of one notification to one subscriber, with what is measured and remembered, and without",
+        "µs CPU/request",
+        Size(connections=1, operations=8000, warmup=1000),
+    ),
+)
+_WATCHING: Final[tuple[Scenario, ...]] = tuple(
+    Scenario(
+        name=f"watching-{load}",
+        title=title,
+        unit=unit,
+        load=load,
+        contenders=(_WATCHED, _UNWATCHED),
+        targets=(Target("watched", "unwatched", 1.03),),
+        size=size,
+        quick=replace(_QUICK, connections=min(size.connections, _QUICK.connections)),
+        references=("unwatched",),
+        note="unwatched: METRICS_ENABLED=false.",
+    )
+    for load, title, unit, size in _WATCHED_LOADS
+)
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (*_SINGLES, _BATCHED, *_WATCHING, *PRESENCE, *_CLUSTERS, *AUTH)
 
 
 def scenario(name: str) -> Scenario:

@@ -21,7 +21,7 @@ MAX_CHANNELS: Final = 50_000
 MAX_USERS: Final = 500_000
 #: Subscribers of one channel that are listed by name.
 MAX_NAMED: Final = 100
-#: Users of one process, with their connections, that are looked at for who has most; and what is listed of the most.
+#: Users, or channels, of one process that are looked at for what there is most of; and how many of them are listed.
 MAX_HOLDERS: Final = 2_000
 MAX_TOP: Final = 500
 #: Connections that are listed.
@@ -40,6 +40,7 @@ class Census:
         node.answer("disconnect", self._disconnect)
         node.answer("stats", self._stats)
         node.answer("holders", self._holders)
+        node.answer("largest", lambda asked: nlargest(MAX_HOLDERS, node.hub.sizes(), key=lambda size: size[1]))
         node.answer("events", lambda asked: (node.published, node.counts.events.most_common(MAX_TOP)))
 
     # asking
@@ -93,19 +94,20 @@ class Census:
 
     async def top(self, what: str, limit: int) -> list[dict[str, Any]]:
         """The ``channels`` with the most subscribers, the ``users`` with the most connections, or the ``events`` that
-        are published most: ``name`` and ``count`` of each, the greatest first.
+        are published most: ``name`` and ``count`` of each, the greatest first. Of channels and users each process names
+        those that have most there.
 
         :raises ValueError: it is none of these.
         """
         limit = max(1, min(limit, MAX_TOP))
+        found: Counter[str] = Counter()
         if what == "channels":
-            found = await self.channels()
+            for sizes in await self._node.ask("largest", None):
+                found.update(dict(sizes))
         elif what == "users":
-            found = Counter()
             for users in await self._node.ask("holders", None):
                 found.update({str(user): count for user, count in users})
         elif what == "events":
-            found = Counter()
             for _, events in await self._node.ask("events", None):
                 found.update(dict(events))
         else:
