@@ -18,10 +18,11 @@ from mechamap_rt.core import channels
 from mechamap_rt.core.batches import Batches
 from mechamap_rt.core.channels import Channel
 from mechamap_rt.core.connection import Connection, Encoder, State
+from mechamap_rt.core.frame import Frame
 from mechamap_rt.core.hub import Hub
 from mechamap_rt.core.kinds import Kinds
 from mechamap_rt.core.metrics import Counts
-from mechamap_rt.core.outbox import Frame, Outbox
+from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.publication import DeliveryClass, Priority, Publication, PublicationIds
 from mechamap_rt.core.tracing import Tracing
 from mechamap_rt.core.visits import Visits

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple, Protocol
 
+from mechamap_rt.core.frame import Frame
 from mechamap_rt.core.identity import Identity
-from mechamap_rt.core.outbox import Frame, Outbox
+from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mechamap_rt.core.outbox import Frame
+from mechamap_rt.core.frame import Frame
 from mechamap_rt.core.publication import Publication
 
 if TYPE_CHECKING:

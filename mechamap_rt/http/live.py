@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mechamap_rt.core.outbox import Frame
+from mechamap_rt.core.frame import Frame
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.core.wheel import Deadline, Wheel
 from mechamap_rt.errors import Disconnect

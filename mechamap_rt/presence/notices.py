@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mechamap_rt.core.connection import Connection, Encoder
-from mechamap_rt.core.outbox import Frame
+from mechamap_rt.core.frame import Frame
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.wire import json
 

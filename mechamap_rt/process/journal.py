@@ -25,9 +25,8 @@ class Journal:
         self.errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
         self._followers: dict[Callable[[str], object], None] = {}
 
-    def add(self, line: str, record: Record) -> None:
-        line = line[:MAX_LINE]
-        self.lines.append(line)
+    def note(self, record: Record) -> None:
+        """Keep it if it is an error."""
         if record.level in ("error", "critical"):
             message = f"{record.message}\n{record.traceback}".strip()[:MAX_MESSAGE]
             self.errors.append(
@@ -39,6 +38,11 @@ class Journal:
                     "message": message,
                 }
             )
+
+    def add(self, line: str) -> None:
+        """One line more."""
+        line = line[:MAX_LINE]
+        self.lines.append(line)
         for follower in tuple(self._followers):
             follower(line)
 

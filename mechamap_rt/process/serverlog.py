@@ -125,7 +125,8 @@ class ServerLog:
 
     def _take(self, record: Record) -> None:
         text = as_text(record)
-        self.journal.add(text, record)
+        self.journal.add(text)
+        self.journal.note(record)
         as_asked = text if self._settings.format == "text" else as_json(record)
         self._put(as_asked.encode() + b"\n", record)
 

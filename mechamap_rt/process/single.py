@@ -25,8 +25,9 @@ from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.figures import shown
 from mechamap_rt.process.helm import OwnHelm
 from mechamap_rt.process.operations import Operations
+from mechamap_rt.process.overview import TOLD
 from mechamap_rt.process.serverlog import Logging, ServerLog
-from mechamap_rt.process.watchman import TOLD, Watchman
+from mechamap_rt.process.watchman import Watchman
 from mechamap_rt.settings import Settings
 from mechamap_rt.system import listening
 from mechamap_rt.system.dump import dump_on_signal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,26 +13,23 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mechamap_rt import __version__
 from mechamap_rt.errors import OperationFault
-from mechamap_rt.http.steering import SHOWN
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.process import certificate
 from mechamap_rt.process.acts import BY_SIGNAL, RELOAD, noted
-from mechamap_rt.process.alerts import Alert
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
 from mechamap_rt.process.helm import unpacked
 from mechamap_rt.process.operations import integer
-from mechamap_rt.process.orders import Operate, Refused, Tell
+from mechamap_rt.process.orders import Operate, Refused
+from mechamap_rt.process.overview import Overview
 from mechamap_rt.process.scaling import Scaler
 from mechamap_rt.process.serverlog import ServerLog
-from mechamap_rt.process.watchman import TOLD, Watchman
+from mechamap_rt.process.watchman import Watchman
 from mechamap_rt.settings import Settings, SettingsError, environ_of, load
 from mechamap_rt.system.audit import AuditLog, audit_file, fault_of
 from mechamap_rt.system.linefile import LineFile
-from mechamap_rt.system.meter import resident
 from mechamap_rt.system.notify import Notifier
 from mechamap_rt.wire import json
 
@@ -44,9 +41,6 @@ _log = Logger()
 
 #: The longest drain that can be asked for, in seconds.
 MAX_DRAIN: Final = 3600
-
-#: What the workers are told every second.
-_FACTS: Final = frozenset((*SHOWN, "alerts"))
 
 #: Tells the operator what is going on.
 Say = Callable[[dict[str, Any]], object]
@@ -85,13 +79,11 @@ class Steering:
         self._relief = CrashLoop(reactor.seconds, shortest=30.0, longest=600.0)
         self._no_relief_before = 0.0
         self._watchman = Watchman(reactor, settings, crew.host, partial(self._operate, "publish"))
-        self._alerts = self._watchman.alerts
-        self._alerts.listeners.append(self._remember)
+        self._overview = Overview(crew, self._watchman.alerts, renewal, reactor)
         self._busy = ""
         self._reloads = 0
-        self._started = reactor.seconds()
         self.stopping = False
-        self.alert = crew.alert = self._alerts.tell
+        self.alert = crew.alert = self._watchman.alerts.tell
         crew.steer = self.steer
         self._commands: Mapping[str, Callable[[Mapping[str, Any], Say], Any]] = {
             "status": self._status,
@@ -174,10 +166,12 @@ class Steering:
         if not fat:
             self._relief.alive_for(min((child.uptime for child in self._crew.current()), default=0.0))
             self.alert("memory_limit", None)
-        self._look_at_certificate()
+        warning = self._settings.tls.expiry_warning
+        for name, message in certificate.alerts(self._overview.certificate(), warning, time.time()).items():
+            self.alert(name, message)
         serving = self._crew.serving()
         self._watchman.look({child.name: child.figures for child in serving})
-        self._inform(serving)
+        self._overview.tell(serving, self._state, self._reloads)
         if not serving or self._busy:
             return
         samples = [(child.figures.get("cpu", 0.0), child.figures.get("lag", 0.0)) for child in serving]
@@ -185,20 +179,6 @@ class Steering:
         if wanted != had:
             _log.info("From {had} workers to {wanted}: {reason}", wanted=wanted, had=had, reason=self._scaler.reason)
             self._background("scaling", self._rescale(wanted))
-
-    def _inform(self, serving: Sequence[Child]) -> None:
-        """Tell the workers how it stands."""
-        facts = {name: each for name, each in self._described().items() if name in _FACTS}
-        short = json.encode(facts)
-        whole = json.encode(facts | {"history": self._alerts.history()[:TOLD]})
-        for child in serving:
-            child.orders.callRemote(Tell, facts=short if child.informed else whole)
-            child.informed = True
-
-    def _remember(self, alert: Alert) -> None:
-        """What has been is another than before: all workers are told again."""
-        for child in self._crew.workers.values():
-            child.informed = False
 
     def _relieve(self, child: Child) -> None:
         """A worker has more memory than it should."""
@@ -214,20 +194,6 @@ class Steering:
             rss=child.figures["rss"] // 2**20,
         )
         self._background("restart", self._alone("restart", partial(self._replace, child)))
-
-    def _certificate(self) -> dict[str, Any] | None:
-        """What workers have for new connections, and why not what is in the files."""
-        if self._renewal is None:
-            return None
-        return certificate.shown(
-            (child.figures.get("certificate") for child in self._crew.serving()), self._renewal.fault
-        )
-
-    def _look_at_certificate(self) -> None:
-        shown = self._certificate()
-        if shown is not None:
-            for name, message in certificate.alerts(shown, self._settings.tls.expiry_warning, time.time()).items():
-                self.alert(name, message)
 
     # what the service manager asks
 
@@ -251,33 +217,11 @@ class Steering:
     # telling
 
     async def _status(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
-        return self._described()
+        return self._overview.described(self._state, self._reloads)
 
-    def _described(self) -> dict[str, Any]:
-        crew = self._crew
-        workers = [child.describe() for child in crew.workers.values()]
-        totals = {
-            name: sum(worker[name] for worker in workers)
-            for name in ("connections", "users", "subscriptions", "published", "delivered")
-        }
-        return {
-            "mode": "cluster",
-            "version": __version__,
-            "pid": os.getpid(),
-            "host": crew.host,
-            "uptime": round(self._reactor.seconds() - self._started, 1),
-            "state": "stopping" if self.stopping else "reloading" if self._busy == "reload" else "running",
-            "listening": [bound.url for bound in crew.sockets],
-            "degraded": any(worker["degraded"] for worker in workers),
-            **totals,
-            "memory": {"rss": resident()},
-            "wanted": crew.wanted,
-            "workers": workers,
-            "certificate": self._certificate(),
-            "alerts": self._alerts.listed(),
-            "reloads": self._reloads,
-            "restarts": crew.restarts,
-        }
+    @property
+    def _state(self) -> str:
+        return "stopping" if self.stopping else "reloading" if self._busy == "reload" else "running"
 
     async def _errors(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
         return {"errors": list(reversed(self._log.journal.errors))}

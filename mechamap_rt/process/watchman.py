@@ -20,9 +20,6 @@ _log = Logger()
 #: Where the browsers of administrators hear of alerts, and the event's name.
 CHANNEL: Final = "admin.alerts"
 EVENT: Final = "alert"
-#: Alerts that have been cleared and are told to every worker.
-TOLD: Final = 50
-
 #: Publishes: the arguments of the operator's command ``publish``.
 Publish = Callable[[Mapping[str, Any]], Awaitable[Any]]
 

@@ -13,7 +13,8 @@ from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from mechamap_rt.core.outbox import Frame, Outbox
+from mechamap_rt.core.frame import Frame
+from mechamap_rt.core.outbox import Outbox
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.transport.handshake import Handshake, credentials

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from mechamap_rt.core.outbox import Frame, Outbox, Turn
+from mechamap_rt.core.frame import Frame
+from mechamap_rt.core.outbox import Outbox, Turn
 from mechamap_rt.wire.engineio import Refusal, Revision, encode_payload
 
 

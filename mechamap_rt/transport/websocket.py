@@ -16,7 +16,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mechamap_rt.core.outbox import Frame, SocketOutbox
+from mechamap_rt.core.frame import Frame
+from mechamap_rt.core.outbox import SocketOutbox
 from mechamap_rt.core.wheel import Deadline
 from mechamap_rt.errors import Disconnect
 from mechamap_rt.system.direct import direct

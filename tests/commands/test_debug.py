@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from mechamap_rt.commands.debug import INTERVAL, MAX_SHOWN
-from mechamap_rt.core.outbox import Frame
+from mechamap_rt.core.frame import Frame
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.errors import Code
 from tests.commands.desk import Office

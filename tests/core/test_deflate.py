@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from mechamap_rt.core import outbox as outboxes
-from mechamap_rt.core.outbox import DEFLATE_FROM, DeflatingOutbox, Frame, SocketOutbox, Turn
+from mechamap_rt.core import frame as frames
+from mechamap_rt.core.frame import DEFLATE_FROM, Frame
+from mechamap_rt.core.outbox import DeflatingOutbox, SocketOutbox, Turn
 from mechamap_rt.core.publication import DeliveryClass
 from mechamap_rt.wire import websocket
 from tests.fakes import Wire, make_outbox
@@ -53,7 +54,7 @@ def test_a_shared_frame_is_compressed_once() -> None:
     turn = Turn(clock)
     wires = [Wire() for _ in range(100)]
     frame = Frame.text(LONG)
-    with mock.patch.object(outboxes.websocket, "deflated_message", wraps=websocket.deflated_message) as deflate:
+    with mock.patch.object(frames.websocket, "deflated_message", wraps=websocket.deflated_message) as deflate:
         for wire in wires:
             deflating(wire, turn).push(frame)
         clock.advance(0)
@@ -66,7 +67,7 @@ def test_a_shared_frame_is_compressed_once() -> None:
 
 def test_what_does_not_shrink_is_tried_once_and_sent_as_it_is() -> None:
     frame = Frame.text(LONG)
-    with mock.patch.object(outboxes.websocket, "deflated_message", return_value=b"x" * 1000) as deflate:
+    with mock.patch.object(frames.websocket, "deflated_message", return_value=b"x" * 1000) as deflate:
         assert [frame.deflated() for _ in range(10)] == [frame] * 10
     assert deflate.call_count == 1
 
@@ -85,7 +86,7 @@ def test_what_does_not_shrink_is_tried_once_and_sent_as_it_is() -> None:
     ids=["empty", "1 byte", "short", "binary", "ping", "close", "handshake"],
 )
 def test_what_is_never_compressed(frame: Frame) -> None:
-    with mock.patch.object(outboxes.websocket, "deflated_message") as deflate:
+    with mock.patch.object(frames.websocket, "deflated_message") as deflate:
         assert frame.deflated() is frame
     deflate.assert_not_called()
 

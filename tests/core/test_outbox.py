@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mechamap_rt.core.outbox import Frame, SocketOutbox, Turn
+from mechamap_rt.core.frame import Frame
+from mechamap_rt.core.outbox import SocketOutbox, Turn
 from mechamap_rt.core.publication import DeliveryClass
 from tests.fakes import Wire, make_outbox
 

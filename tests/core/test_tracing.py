@@ -23,7 +23,7 @@ def test_a_publication_is_found_before_and_after_it_is_packed() -> None:
     one = publication(5)
     tracing.accepted(one, "api", "req-1")
     tracing.delivered(one, 2, [5, 6])
-    tracing.lost(one.id, 6, "dropped")
+    tracing.lost(one.id, 6, "slow_consumer")
     young = tracing.about(one.id)
     tracing.flush()
     packed = tracing.about(one.id)
@@ -32,7 +32,7 @@ def test_a_publication_is_found_before_and_after_it_is_packed() -> None:
     assert accepted[3:10] == ["private-user.5", "order.paid", "durable", "high", "api", "req-1", ""]
     assert abs(accepted[2] - time.time()) < 5
     assert delivered[3:] == [2, [5, 6]]
-    assert lost[3:] == [6, "dropped"]
+    assert lost[3:] == [6, "slow_consumer"]
     assert tracing.about(publication(6).id) == []
     assert tracing.about("nonsense") == []
 

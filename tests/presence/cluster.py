@@ -15,8 +15,8 @@ from mechamap_rt.bus.node import Node
 from mechamap_rt.bus.relay import RelayBus
 from mechamap_rt.core import channels
 from mechamap_rt.core.connection import Connection
+from mechamap_rt.core.frame import Frame
 from mechamap_rt.core.identity import INVISIBLE, Identity
-from mechamap_rt.core.outbox import Frame
 from mechamap_rt.core.wheel import Wheel
 from mechamap_rt.presence.presence import Presence
 from mechamap_rt.wire.native import EventEncoder
