@@ -7,6 +7,7 @@ server answers ``{"type": "welcome", …}`` and then sends ``{"type": "figures",
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -25,12 +26,16 @@ from mechamap_rt.interfaces import IReactor
 from mechamap_rt.transport.handshake import Denied, Handshake, Origins
 from mechamap_rt.transport.websocket import Accepted, Pipe
 from mechamap_rt.wire import json
+from mechamap_rt.wire.forwarded import household
 
 _log = Logger()
 
 PATH: Final = "/dashboard/live"
-#: Pages that may be open at one process, and seconds until one must have shown its key.
+#: Pages that may be open at one process; those that have not shown a key yet, in all and of one address; and seconds
+#: until one must have.
 MAX_WATCHERS: Final = 20
+MAX_STRANGERS: Final = 100
+MAX_STRANGERS_OF_ONE: Final = 5
 PATIENCE: Final = 10.0
 #: Seconds between two messages, and after which who holds a token must still have the right to watch.
 EVERY: Final = 1.0
@@ -52,7 +57,7 @@ class LiveDoor:
         self._origins = origins
         self._figures = figures
         self._watchers: dict[_Watcher, None] = {}
-        self._open = 0
+        self._strangers: Counter[str] = Counter()
         self._telling = LoopingCall(self._tell)
         self._telling.clock = reactor
 
@@ -60,20 +65,35 @@ class LiveDoor:
         if not self._origins.allows(handshake.headers):
             body = {"success": False, "error": "FORBIDDEN", "message": "Pages of this origin may not connect"}
             raise Denied(403, json.encode(body))
-        if self._open >= MAX_WATCHERS:
-            body = {"success": False, "error": "RATE_LIMITED", "message": "Too many pages of operators are open"}
-            raise Denied(503, json.encode(body), (("Retry-After", "30"),))
-        self._open += 1
+        address = household(handshake.address)
+        if self._strangers.total() >= MAX_STRANGERS or self._strangers[address] >= MAX_STRANGERS_OF_ONE:
+            body = {"success": False, "error": "RATE_LIMITED", "message": "Too many pages show no key"}
+            raise Denied(429, json.encode(body), (("Retry-After", "10"),))
+        self._strangers[address] += 1
         return Accepted(_Watcher(self, pipe, handshake.address), None)
 
-    def enter(self, watcher: _Watcher) -> None:
+    def enter(self, watcher: _Watcher) -> bool:
+        """It has shown its key: is there room?"""
+        self.known(watcher)
+        if len(self._watchers) >= MAX_WATCHERS:
+            return False
         self._watchers[watcher] = None
         if not self._telling.running:
             telling = self._telling.start(EVERY)
             telling.addErrback(lambda reason: _log.failure("Operators' pages are told nothing any more", reason))
+        return True
+
+    def known(self, watcher: _Watcher) -> None:
+        """It is no stranger any more, or gone."""
+        if watcher.stranger:
+            watcher.stranger = False
+            address = household(watcher.address)
+            self._strangers[address] -= 1
+            if not self._strangers[address]:
+                del self._strangers[address]
 
     def leave(self, watcher: _Watcher) -> None:
-        self._open -= 1
+        self.known(watcher)
         self._watchers.pop(watcher, None)
         if not self._watchers and self._telling.running:
             self._telling.stop()
@@ -86,13 +106,17 @@ class LiveDoor:
 
 
 class _Watcher:
-    """One page."""
+    """One page.
 
-    __slots__ = ("_address", "_credentials", "_deadline", "_door", "_gone", "pipe")
+    :ivar stranger: it has not shown a key yet.
+    """
+
+    __slots__ = ("_credentials", "_deadline", "_door", "_gone", "address", "pipe", "stranger")
 
     def __init__(self, door: LiveDoor, pipe: Pipe, address: str) -> None:
         self._door = door
-        self._address = address
+        self.address = address
+        self.stranger = True
         self._credentials: dict[bytes, list[bytes]] = {}
         self._gone = False
         self._deadline: Deadline | None = None
@@ -143,7 +167,7 @@ class _Watcher:
 
     async def _check(self, *, first: bool) -> None:
         """Does it still have the right to watch?"""
-        call = Call(b"GET", PATH.encode(), b"", self._credentials, b"", self._address)
+        call = Call(b"GET", PATH.encode(), b"", self._credentials, b"", self.address)
         try:
             caller = await self._door.keys.require(call, Right.ADMINISTER)
         except HTTPFault as fault:
@@ -152,7 +176,8 @@ class _Watcher:
             return
         if first:
             self.pipe.send_text(json.encode({"type": "welcome", "as": caller.kind, "user": caller.user_id}))
-            self._door.enter(self)
+            if not self._door.enter(self):
+                return self._refuse("Too many pages of operators are open")
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self._door.wheel.after(AGAIN, self._check_again)
