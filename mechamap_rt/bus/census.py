@@ -134,6 +134,23 @@ class Census:
             **{name: dict(sizes) for name, sizes in kinds.items()},
         }
 
+    # of this process alone
+
+    def connections_here(self, user_id: int | None, limit: int) -> dict[str, Any]:
+        """As :meth:`connections`, of the connections of this process."""
+        found = self._connections((user_id, max(0, min(limit, MAX_LISTED))))
+        return found | {"users": len(found["users"])}
+
+    def channels_here(self, match: str | None, limit: int) -> dict[str, Any]:
+        """``total`` channels, ``subscriptions``, and ``channels``: the ``limit`` with the most subscribers."""
+        sizes = self._channels(match)
+        largest = sorted(sizes, key=lambda size: (-size[1], size[0]))[: max(0, limit)]
+        return {
+            "total": len(sizes),
+            "subscriptions": sum(size for _, size in sizes),
+            "channels": [{"channel": name, "subscribers": size} for name, size in largest],
+        }
+
     # answering
 
     def _holders(self, asked: None) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -176,6 +177,30 @@ def _print_log_line(progress: dict[str, Any]) -> None:
         click.echo(fit(safe(line), sys.stdout))
 
 
+@command("manhole")
+@click.argument("worker", metavar="[WORKER|master]", required=False)
+@click.option("-i", "--identity", type=click.Path(path_type=Path), help="The file of your private key, as ssh has it.")
+@click.option("--print", "only_print", is_flag=True, help="Print the ssh command and do not run it.")
+def manhole(worker: str | None, identity: Path | None, only_print: bool) -> None:
+    """Open a Python shell in WORKER (a number).
+
+    Without one, in the least busy worker. It is a debugger, not a tool of every day: a statement that does not end
+    stops whoever that worker serves.
+    """
+    from mechamap_rt.cli.manhole import become, ssh, written
+
+    if worker is not None and worker != "master" and not re.fullmatch(r"[1-9][0-9]{0,8}", worker):
+        raise click.BadParameter(f"{worker!r} is neither the number of a worker nor master.", param_hint="WORKER")
+    found = result_of("manhole", worker=None if worker is None else 0 if worker == "master" else int(worker))
+    words = ssh(found, identity)
+    if choices().as_json:
+        print_json(found | {"command": words})
+    elif only_print:
+        click.echo(written(words))
+    else:
+        become(words)
+
+
 COMMANDS: Final[tuple[click.Command, ...]] = (
     status,
     workers,
@@ -189,5 +214,6 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     restart,
     drain,
     scale,
+    manhole,
 )
 """In the order of the help: looking first, then what changes something."""

@@ -25,6 +25,8 @@ ACTS: Final[Mapping[str, str]] = {
     "scale": "workers.scale",
 }
 RELOAD: Final = ACTS["reload"]
+#: Why nobody gets into the processes.
+NO_MANHOLE: Final = "There is no manhole: it takes MANHOLE_ENABLED and MANHOLE_AUTHORIZED_KEYS"
 #: Who signals is not known: the kernel tells a handler of Python's nothing of it.
 BY_SIGNAL: Final = Actor("signal", "SIGHUP")
 

@@ -32,6 +32,7 @@ from mechamap_rt.system.memory import settle
 from mechamap_rt.system.notify import Notifier
 
 if TYPE_CHECKING:
+    from mechamap_rt.process.manhole import Ways
     from mechamap_rt.settings.credentials import Credentials
     from mechamap_rt.system.renewal import Renewal
 
@@ -77,6 +78,7 @@ class Master(Logging):
         self._steering = Steering(
             reactor, self._crew, settings, env_file, self._notifier, self._audit, log, self._renewal
         )
+        self._ways = self._steering.ways = self._make_ways() if settings.manhole.enabled else None
         self._control = Control(reactor, self._steering.run, self._audit, log.journal)
         self._looking = LoopingCall(self._steering.look)
 
@@ -97,6 +99,12 @@ class Master(Logging):
 
         tls = self._settings.tls
         return Renewal(self._reactor, tls.cert_path, tls.key_path, self._renewed)
+
+    def _make_ways(self) -> Ways:
+        # what the manhole takes is only for those who have one
+        from mechamap_rt.process.manhole import Ways
+
+        return Ways.of_master(self._reactor, self._settings, self._audit, self._crew, self)
 
     def _renewed(self, credentials: Credentials) -> None:
         Deferred.fromCoroutine(self._crew.certify(credentials)).addErrback(
@@ -121,6 +129,8 @@ class Master(Logging):
         await self._crew.fill()
         if self._steering.stopping:
             return
+        if self._ways is not None:
+            self._ways.open()
         self._collector.start()
         self._looking.clock = self._reactor
         self._looking.start(min(LOOK, self._settings.monitoring.health_check_timeout / 4), now=False)
@@ -153,6 +163,8 @@ class Master(Logging):
         self._steering.stop()
         if self._renewal is not None:
             await self._renewal.stop()
+        if self._ways is not None:
+            await self._ways.close()
         await self._crew.stop()
         for bound in self._sockets:
             bound.socket.close()

@@ -89,6 +89,12 @@ class Meet(amp.Command):
     arguments = [(b"name", amp.Unicode()), (b"stream", amp.Descriptor())]
 
 
+class Attend(amp.Command):
+    """Here is a stream to somebody who has come by the manhole (:mod:`mechamap_rt.manhole.stream`)."""
+
+    arguments = [(b"stream", amp.Descriptor())]
+
+
 class Certify(amp.Command):
     """New connections get this certificate, with its chain, and this key (PEM)."""
 

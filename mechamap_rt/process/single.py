@@ -20,7 +20,7 @@ from mechamap_rt.errors import OperationFault
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.place import HOST_LENGTH, alone
 from mechamap_rt.process import certificate
-from mechamap_rt.process.acts import BY_SIGNAL, RELOAD
+from mechamap_rt.process.acts import BY_SIGNAL, NO_MANHOLE, RELOAD
 from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.figures import shown
 from mechamap_rt.process.helm import OwnHelm
@@ -37,6 +37,7 @@ from mechamap_rt.system.meter import resident
 from mechamap_rt.system.notify import Notifier
 
 if TYPE_CHECKING:
+    from mechamap_rt.process.manhole import Ways
     from mechamap_rt.settings.credentials import Credentials
     from mechamap_rt.system.renewal import Renewal
 
@@ -93,6 +94,7 @@ class Single(Logging):
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
         self._renewal = self._make_renewal() if settings.tls.enabled else None
+        self._ways = self._make_ways() if settings.manhole.enabled else None
         self._started = reactor.seconds()
 
     def privilegedStartService(self) -> None:
@@ -127,6 +129,8 @@ class Single(Logging):
         if self._renewal is not None:
             self._renewal.start()
         self._realtime.accept()
+        if self._ways is not None:
+            self._ways.open()
         self._looking.start(LOOK)
         self._notifier.ready()
         self._notifier.watch_over(self._reactor)
@@ -157,6 +161,8 @@ class Single(Logging):
         self._watchman.stop()
         if self._renewal is not None:
             await self._renewal.stop()
+        if self._ways is not None:
+            await self._ways.close()
         await self._realtime.shut_down()
         await self._control.stop()
         await self._audit.stop()
@@ -170,6 +176,12 @@ class Single(Logging):
 
         tls = self._settings.tls
         return Renewal(self._reactor, tls.cert_path, tls.key_path, self._renewed, self._look_at_certificate)
+
+    def _make_ways(self) -> Ways:
+        # what the manhole takes is only for those who have one
+        from mechamap_rt.process.manhole import Ways
+
+        return Ways.of_single(self._reactor, self._settings, self._audit, self._realtime)
 
     async def _take(self, credentials: Credentials) -> None:
         terminal = self._realtime.terminal
@@ -223,6 +235,10 @@ class Single(Logging):
             return {"errors": list(reversed(self._control.journal.errors))}
         if command == "log-level":
             return self.log.change_level(asked)
+        if command == "manhole":
+            if self._ways is None:
+                raise OperationFault("NO_MANHOLE", NO_MANHOLE)
+            return self._ways.described(asked)
         if command in _OF_A_MASTER:
             raise OperationFault(SINGLE_PROCESS, f"{command} needs a master and workers: set CLUSTER_ENABLED=true")
         return await self._operations.run(command, asked)

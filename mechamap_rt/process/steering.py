@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from mechamap_rt.errors import OperationFault
 from mechamap_rt.interfaces import IReactor
 from mechamap_rt.process import certificate
-from mechamap_rt.process.acts import BY_SIGNAL, RELOAD, noted
+from mechamap_rt.process.acts import BY_SIGNAL, NO_MANHOLE, RELOAD, noted
 from mechamap_rt.process.backoff import CrashLoop
 from mechamap_rt.process.child import Child, State
 from mechamap_rt.process.crew import MAX_WORKERS, Crew
@@ -34,6 +34,7 @@ from mechamap_rt.system.notify import Notifier
 from mechamap_rt.wire import json
 
 if TYPE_CHECKING:
+    from mechamap_rt.process.manhole import Ways
     from mechamap_rt.settings.credentials import Credentials
     from mechamap_rt.system.renewal import Renewal
 
@@ -83,6 +84,8 @@ class Steering:
         self._busy = ""
         self._reloads = 0
         self.stopping = False
+        #: To the shells of this host; ``None`` without a manhole.
+        self.ways: Ways | None = None
         self.alert = crew.alert = self._watchman.alerts.tell
         crew.steer = self.steer
         self._commands: Mapping[str, Callable[[Mapping[str, Any], Say], Any]] = {
@@ -94,6 +97,7 @@ class Steering:
             "drain": self._drain,
             "errors": self._errors,
             "log-level": self._log_level,
+            "manhole": self._manhole,
         }
 
     def stop(self) -> None:
@@ -233,6 +237,11 @@ class Steering:
         levels = self._log.change_level(asked)
         return levels if asked.get("level") is None else levels | {"workers": await self._crew.tell_levels()}
 
+    async def _manhole(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        if self.ways is None:
+            raise OperationFault("NO_MANHOLE", NO_MANHOLE)
+        return self.ways.described(asked)
+
     # reloading
 
     async def _reload(self, asked: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -256,6 +265,10 @@ class Steering:
             _log.warn("SSL_ENABLED takes effect with the next restart of the server")
             say({"text": "SSL_ENABLED has changed: that takes effect with the next restart of the server"})
             settings = replace(settings, tls=self._settings.tls)
+        if settings.manhole != self._settings.manhole:
+            _log.warn("MANHOLE_... takes effect with the next restart of the server")
+            say({"text": "Settings of the manhole have changed: that takes effect with the next restart of the server"})
+            settings = replace(settings, manhole=self._settings.manhole)
         credentials = await self._credentials(settings)
         if seconds is None:
             seconds = settings.cluster.drain_time

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
@@ -32,7 +32,20 @@ from mechamap_rt.process.helm import WorkerHelm, packed
 from mechamap_rt.process.logpipe import LogPipe
 from mechamap_rt.process.mandate import Mandate
 from mechamap_rt.process.operations import Operations
-from mechamap_rt.process.orders import Accept, Beat, Certify, Drain, Hello, Level, Meet, Operate, Stop, Stream, Tell
+from mechamap_rt.process.orders import (
+    Accept,
+    Attend,
+    Beat,
+    Certify,
+    Drain,
+    Hello,
+    Level,
+    Meet,
+    Operate,
+    Stop,
+    Stream,
+    Tell,
+)
 from mechamap_rt.sessions.host import HostStore
 from mechamap_rt.settings import Settings, SettingsError, load
 from mechamap_rt.system.dump import dump_on_signal
@@ -44,6 +57,9 @@ from mechamap_rt.system.rates import RateTable
 from mechamap_rt.system.scoreboard import FairShare, Scoreboard
 from mechamap_rt.transport.handover import WITH_DESCRIPTOR
 from mechamap_rt.wire import json
+
+if TYPE_CHECKING:
+    from mechamap_rt.manhole.shell import Shells
 
 _log = Logger()
 
@@ -86,6 +102,7 @@ class Worker:
         )
         self._beating = LoopingCall(self._beat)
         self.ending = False
+        self._shells: Shells | None = None
         #: Called every second or so.
         self.on_beat: Callable[[], object] = lambda: None
         self._master = self._helm.master = Master(self)
@@ -111,6 +128,16 @@ class Worker:
 
     def meet(self, name: str, stream: int) -> None:
         adopt(self._reactor, stream, self._relay.meet(name, WITH_DESCRIPTOR))
+
+    def attend(self, stream: int) -> None:
+        """Somebody wants a shell here."""
+        if self._shells is None:
+            # what it takes is only for those who are looked into
+            from mechamap_rt.process.shells import shells_of
+
+            number = process_number(self._place.name)
+            self._shells = shells_of(self._reactor, self._settings, self.realtime, number)
+        self._shells.open(stream)
 
     async def certify(self, certificate: bytes, key: bytes) -> str:
         """Take a certificate; what is wrong with it, or nothing."""
@@ -186,6 +213,11 @@ class Master(Stream):
     @Meet.responder
     def meet(self, name: str, stream: int) -> dict[str, Any]:
         self._worker.meet(name, stream)
+        return {}
+
+    @Attend.responder
+    def attend(self, stream: int) -> dict[str, Any]:
+        self._worker.attend(stream)
         return {}
 
     @Certify.responder

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
-from mechamap_rt.settings import secret_checks
+from mechamap_rt.settings import secret_checks, shell_keys
 from mechamap_rt.settings.backing import Database, Redis
 from mechamap_rt.settings.draft import Draft
 from mechamap_rt.settings.faults import Fault
@@ -53,10 +54,25 @@ def _authority(draft: Draft, switch: str, name: str, path: str) -> Iterator[Faul
     yield from found
 
 
-def _files(draft: Draft) -> Iterator[Fault]:
+def _manhole(draft: Draft) -> Iterator[Fault]:
+    """The keys that open the shell, and its own, if it has one yet."""
     manhole = draft.settings.manhole
-    if manhole.enabled:
-        yield from _file(draft, "MANHOLE_ENABLED", "MANHOLE_AUTHORIZED_KEYS", manhole.authorized_keys)
+    if not manhole.enabled or not draft.sound("MANHOLE_ENABLED"):
+        return
+    name, path = "MANHOLE_AUTHORIZED_KEYS", manhole.authorized_keys
+    if not path:
+        yield Fault(name, "must be set when MANHOLE_ENABLED is on")
+    else:
+        yield from _usable(name, lambda: shell_keys.authorized(path))
+    if manhole.host_key:
+        yield from _usable("MANHOLE_HOST_KEY", lambda: shell_keys.private_key(Path(manhole.host_key)))
+
+
+def _usable(name: str, read: Callable[[], object]) -> Iterator[Fault]:
+    try:
+        read()
+    except shell_keys.UnusableKeysError as error:
+        yield Fault(name, str(error))
 
 
 def _certificate(draft: Draft) -> Iterator[Fault]:
@@ -184,7 +200,7 @@ def _cors(draft: Draft) -> Iterator[Fault]:
 _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     secret_checks.production,
     _production_switches,
-    _files,
+    _manhole,
     _certificate,
     _log_file,
     _workers,
@@ -196,15 +212,14 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _cors,
 )
 
-
 #: About files that the process opens that operators start, and no other.
-_OF_THE_FIRST: Final = (_certificate, _log_file)
+_OF_THE_FIRST: Final = (_certificate, _log_file, _manhole)
 
 
 def faults(draft: Draft, first: bool = True) -> Iterator[Fault]:
     """Everything between settings that stops the start.
 
-    :param first: look at the files of the server's first process too: its certificate and its log?
+    :param first: look at the files of the server's first process too: its certificate, its log, the manhole's keys?
     """
     for check in _CHECKS:
         if first or check not in _OF_THE_FIRST:

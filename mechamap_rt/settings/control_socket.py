@@ -58,13 +58,22 @@ def server_path(settings: Settings, environ: Mapping[str, str], uid: int, port: 
     """
     if settings.control.socket:
         return fitting(Path(settings.control.socket))
+    return fitting(private_directory(environ, uid) / name_of(port))
+
+
+def private_directory(environ: Mapping[str, str], uid: int) -> Path:
+    """The first of the usual directories that this account may write to; the private temporary one is made.
+
+    :raises UnusableSocketError: others can get into the temporary directory.
+    :raises OSError: it cannot be made.
+    """
     private = _temporary(uid)
     for directory in default_directories(environ, uid):
         if directory == private:
             _make_private(directory, uid)
         elif not os.access(directory, os.W_OK | os.X_OK):
             continue
-        return fitting(directory / name_of(port))
+        return directory
     raise AssertionError("the last directory is the private one")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from mechamap_rt.settings.model import CATALOGUE, Settings, Source
 
@@ -31,6 +32,18 @@ def describe(settings: Settings) -> list[Line]:
             value = "(generated)" if source == "generated" else "(set)" if value else "(not set)"
         lines.append(Line(section, option.name, value, source, option.doc))
     return lines
+
+
+def masked(settings: Settings) -> Settings:
+    """The settings with ``(set)`` in the place of each secret, so that looking at them tells none."""
+    sections: dict[str, dict[str, Any]] = {}
+    for entry in CATALOGUE:
+        value = entry.value_in(settings)
+        if entry.option.secret and value:
+            hidden = ("(set)",) * len(value) if isinstance(value, tuple) else "(set)"
+            sections.setdefault(entry.section, {})[entry.attribute] = hidden
+    hiding = {name: replace(getattr(settings, name), **hidden) for name, hidden in sections.items()}
+    return replace(settings, **hiding)
 
 
 def environ_of(settings: Settings) -> dict[str, str]:

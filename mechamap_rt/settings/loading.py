@@ -46,8 +46,8 @@ def load(
 
     :param env_file: a file of ``NAME=value`` lines, which must exist; None for none.
     :param made_up: secrets that were made up before, to be kept where there still is none.
-    :param first: look at the files too that the server's first process opens, its certificate and its log? A worker
-        is given a certificate that is good, and has no log of its own.
+    :param first: look at the files too that the server's first process opens, its certificate, its log and the
+        manhole's keys? A worker is given a certificate that is good, and has neither of the others.
     :raises SettingsError: with every fault.
     """
     sources = gather(environ, env_file)

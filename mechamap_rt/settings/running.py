@@ -152,6 +152,13 @@ class Manhole:
     authorized_keys: str = option(
         "MANHOLE_AUTHORIZED_KEYS", kinds.text, "", "The file with the SSH keys that open it; there is no default key."
     )
+    host_key: str = option(
+        "MANHOLE_HOST_KEY",
+        kinds.text,
+        "",
+        "The file of the shell's own SSH key, made at its first use; unset: manhole_host_key in STATE_DIRECTORY, else "
+        "in the control socket's directory.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
