@@ -120,7 +120,7 @@ class PlainConsole:
     """Lines in, text out: what a pipe brings, or one command; no prompt, and nothing is echoed.
 
     :param write: takes what is shown.
-    :param leave: ends the session, with a status: 1 if the last statement has raised.
+    :param leave: ends the session, with a status: 1 if the last statement has raised, or what it waited for.
     """
 
     def __init__(self, make: Make, write: Callable[[bytes], object], leave: Callable[[int], object]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from twisted.conch.manhole import ManholeInterpreter
@@ -62,16 +62,28 @@ class Interpreter(ManholeInterpreter):
 
     def displayhook(self, shown: Any) -> None:
         if inspect.iscoroutine(shown):
-            # nobody else waits for it, so that nobody else is told that it has failed
-            shown = Deferred.fromCoroutine(shown)
-            super().displayhook(shown)
-            shown.addErrback(lambda _: None)
-        else:
-            super().displayhook(shown)
+            shown = self._run(shown)
+        super().displayhook(shown)
         if shown is not None:
             self.write("\n")
         if isinstance(shown, Deferred) and not shown.called:
             self._wait(shown)
+
+    def _run(self, steps: Coroutine[Any, Any, Any]) -> Any:
+        """What a coroutine returns, or the Deferred of it.
+
+        :raises Exception: as it does, at once.
+        """
+        running: Deferred[Any] = Deferred.fromCoroutine(steps)
+        if not running.called:
+            # nobody else waits for it, so that nobody else is to be told that it has failed
+            running.addErrback(self._not_there)
+            return running
+        came: list[Any] = []
+        running.addBoth(came.append)
+        if isinstance(came[0], Failure):
+            came[0].raiseException()
+        return came[0]
 
     # what comes later
 

@@ -110,6 +110,8 @@ class Shell(Frames):
     def _leave(self, status: int) -> None:
         """The end, as far as this side is concerned."""
         if not self._over:
+            if self._cut:
+                self._uncut()
             self._over = True
             self.send(END, bytes((status,)))
             transport: Any = self.transport

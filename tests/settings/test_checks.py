@@ -15,6 +15,7 @@ PRODUCTION = {
     "LARAVEL_API_KEY": "8c1f0e9a4b7d2653",
     "ADMIN_KEY": "Zt5+Qw/x81LmRp0=",
 }
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPOleJJdP6/RLqdhuX+mplHbVVSGgClzTD9i2qil4JJY"
 
 
 def faulty(**environ: str) -> list[str]:
@@ -99,7 +100,19 @@ def test_the_manhole_needs_keys(tmp_path: Path) -> None:
     keys.touch()
     assert faulty(MANHOLE_ENABLED="1") == ["MANHOLE_AUTHORIZED_KEYS"]
     assert faulty(MANHOLE_ENABLED="1", MANHOLE_AUTHORIZED_KEYS=str(tmp_path)) == ["MANHOLE_AUTHORIZED_KEYS"]
-    assert faulty(MANHOLE_ENABLED="1", MANHOLE_AUTHORIZED_KEYS=str(keys)) == []
+    assert faulty(MANHOLE_ENABLED="1", MANHOLE_AUTHORIZED_KEYS=str(keys)) == ["MANHOLE_AUTHORIZED_KEYS"], "it is empty"
+    keys.write_text(f"# of the operators\n\n{PUBLIC_KEY} an@example.org\n")
+    good = {"MANHOLE_ENABLED": "1", "MANHOLE_AUTHORIZED_KEYS": str(keys)}
+    assert faulty(**good) == []
+    host_key = tmp_path / "host_key"
+    assert faulty(**good, MANHOLE_HOST_KEY=str(host_key)) == [], "it will be made"
+    host_key.touch(0o600)
+    assert faulty(**good, MANHOLE_HOST_KEY=str(host_key)) == []
+    host_key.chmod(0o640)
+    assert faulty(**good, MANHOLE_HOST_KEY=str(host_key)) == ["MANHOLE_HOST_KEY"]
+    assert faulty(MANHOLE_HOST_KEY=str(host_key)) == []
+    # workers do not look: the files are the master's
+    assert load(good | {"MANHOLE_HOST_KEY": str(host_key)}, None, certificate=False).settings.manhole.enabled
 
 
 def test_workers() -> None:
