@@ -187,7 +187,7 @@ def manhole(worker: str | None, identity: Path | None, only_print: bool) -> None
     Without one, in the least busy worker. It is a debugger, not a tool of every day: a statement that does not end
     stops whoever that worker serves.
     """
-    from mechamap_rt.cli.manhole import become, ssh, written
+    from mechamap_rt.cli.manhole import become, ssh, without_terminal, written
 
     if worker is not None and worker != "master" and not re.fullmatch(r"[1-9][0-9]{0,8}", worker):
         raise click.BadParameter(f"{worker!r} is neither the number of a worker nor master.", param_hint="WORKER")
@@ -198,7 +198,7 @@ def manhole(worker: str | None, identity: Path | None, only_print: bool) -> None
     elif only_print:
         click.echo(written(words))
     else:
-        become(words)
+        become(words if sys.stdin.isatty() else without_terminal(words))
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (

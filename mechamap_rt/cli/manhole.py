@@ -26,6 +26,11 @@ def ssh(found: Mapping[str, Any], identity: Path | None) -> list[str]:
     return ["ssh", "-p", str(port), *given, *chosen, f"{found['user']}@{address}"]
 
 
+def without_terminal(words: list[str]) -> list[str]:
+    """The command for what comes from a pipe: ssh would remark that it is no terminal."""
+    return [words[0], "-T", *words[1:]]
+
+
 def written(words: list[str]) -> str:
     """A command as a shell takes it."""
     return shlex.join(words)

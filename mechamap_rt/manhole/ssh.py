@@ -266,6 +266,11 @@ class Transport(SSHServerTransport):
 
     _log = _quiet
     ourVersionString = b"SSH-2.0-mechamap"
+    # not all that conch can do: nothing of SHA-1, MD5, CBC or 3DES, and no decompressing for strangers
+    supportedKeyExchanges = [each for each in SSHServerTransport.supportedKeyExchanges if not each.endswith(b"-sha1")]
+    supportedCiphers = [each for each in SSHServerTransport.supportedCiphers if each.endswith(b"-ctr")]
+    supportedMACs = [each for each in SSHServerTransport.supportedMACs if each.startswith(b"hmac-sha2-")]
+    supportedCompressions = [b"none"]
     factory: Any
     transport: Any
 

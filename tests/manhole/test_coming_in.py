@@ -60,6 +60,20 @@ def test_ssh_rsa_is_not(either: Server, keys: Path) -> None:
     assert (done.returncode, done.stdout) == (255, "")
 
 
+@pytest.mark.parametrize(
+    "old",
+    [
+        "Ciphers=aes256-cbc,3des-cbc",
+        "MACs=hmac-sha1,hmac-md5",
+        "KexAlgorithms=diffie-hellman-group14-sha1,diffie-hellman-group-exchange-sha1",
+    ],
+)
+def test_old_algorithms_are_not_spoken(single: Server, key: Path, old: str) -> None:
+    done = run(way(single, key, "", "-o", old), "1 + 1\n")
+    assert (done.returncode, done.stdout) == (255, "")
+    assert "no matching" in done.stderr
+
+
 def test_nothing_but_a_terminal_is_to_be_had(either: Server, key: Path) -> None:
     done = run(way(either, key, "", "-W", f"127.0.0.1:{either.port}"), "GET / HTTP/1.0\r\n\r\n")
     assert done.returncode == 255

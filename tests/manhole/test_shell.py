@@ -18,7 +18,8 @@ import pytest
 from tests.clients.native import NativeClient
 from tests.clients.ssh import LIMIT, Sitting, run, told, way
 from tests.clients.waiting import until
-from tests.manhole.conftest import WithManhole
+from tests.conftest import CLUSTER
+from tests.manhole.conftest import WithManhole, manhole
 from tests.server import JWT_SECRET, Server, inherited, mechamapctl
 
 CHANNEL = "public.manhole"
@@ -59,7 +60,7 @@ def test_a_worker_that_is_not_there(either: Server, key: Path) -> None:
 
 def test_mechamapctl_becomes_ssh(either: Server, key: Path) -> None:
     done = run(mechamapctl(either.control_path, "manhole", "1", "-i", str(key)), "40 + 2\n")
-    assert (done.returncode, done.stdout) == (0, "42\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
     printed = either.mechamapctl("manhole", "1", "-i", str(key), "--print").stdout
     assert printed.startswith("ssh -p ")
     assert run(["sh", "-c", f"{printed.strip()} 'print(40 + 2)'"]).stdout == "42\n"
@@ -310,10 +311,22 @@ def test_the_server_stops(start_with_manhole: WithManhole, key: Path, workers: i
         assert "The server stops, and this session ends with it." in sitting.shown
 
 
-def test_a_reload_says_what_it_leaves(start_with_manhole: WithManhole, keys: Path, key: Path) -> None:
+def test_a_reload_leaves_the_door_as_it_is(keys: Path, key: Path, tmp_path: Path) -> None:
     """The master listens as it did, and new workers have shells as the old ones had."""
-    server = start_with_manhole(1)
-    (server.folder / ".env").write_text("CORS_ORIGIN=https://www.example.org\n")
-    server.control("reload", "--drain", "0s", limit=60)
-    (row,) = server.workers()
-    assert told(server, key, str(row["worker"]), "node.name\n") == f"{row['node']!r}\n"
+    state, settings = tmp_path / "state", tmp_path / ".env"
+    state.mkdir()
+    settings.touch()
+    given = manhole(keys, tmp_path) | {"MANHOLE_HOST_KEY": None, "STATE_DIRECTORY": str(state)}
+    server = Server.start(tmp_path, CLUSTER | {"CLUSTER_WORKERS": "1"} | given)
+    try:
+        before = server.control("manhole")
+        settings.write_text(f"MANHOLE_HOST_KEY={state / 'other'}\n")
+        done = server.mechamapctl("reload", "--drain", "0s", limit=60)
+        assert "Settings of the manhole have changed: that takes effect with the next restart" in done.stderr
+        (row,) = server.workers()
+        assert told(server, key, str(row["worker"]), "node.name\n") == f"{row['node']!r}\n"
+        assert server.control("manhole") == before
+        assert [each.name for each in state.iterdir()] == ["manhole_host_key"]
+        server.stop()
+    finally:
+        server.end()
