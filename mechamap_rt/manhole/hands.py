@@ -6,10 +6,10 @@ import inspect
 import io
 import pydoc
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mechamap_rt.cli import views
-from mechamap_rt.cli.terminal import Block, Cell, Column, Pairs, Table, show
+from mechamap_rt.cli.terminal import Block, Cell, Pairs, show
 from mechamap_rt.manhole.heap import Heap, view
 from mechamap_rt.manhole.interpreter import Interpreter
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 Things = Mapping[str, tuple[Any, str]]
 #: Makes functions for one session.
 Tools = Callable[[Interpreter], Sequence[Callable[..., Any]]]
-
-#: How deep a story is followed, and how long one of its values may be.
-_DEPTH: Final = 4
-_LONGEST: Final = 200
 
 
 class Hands:
@@ -82,13 +78,9 @@ def tools_of(app: Realtime) -> Tools:
             """the channels that have subscribers in this process; those with this text in their names"""
             print(text(views.channels(app.census.channels_here(match, limit))), end="")
 
-        def trace(id: str) -> None:
-            """what became of a publication, by the id that its answer has"""
-            story = getattr(getattr(app, "tracing", None), "story", None)
-            if story is None:
-                print("This server keeps no trace of publications.")
-            else:
-                session.later(lambda: story(id), lambda told: text(told_of(told, id)))
+        def trace(id: str, user: int | None = None) -> None:
+            """what became of a publication, by the id that its answer has; and why a user has it, or has not"""
+            session.later(lambda: app.watching.stories.story(id, user), lambda story: text(_told(story)))
 
         return [who, channels, trace]
 
@@ -102,50 +94,8 @@ def text(blocks: Sequence[Block]) -> str:
     return stream.getvalue()
 
 
-def told_of(told: Any, ident: str) -> list[Block]:
-    """The story of a publication: what it says, in the order in which it does."""
-    if not told:
-        return [f"Nothing is known of {ident}."]
-    return _blocks(told, _DEPTH)
-
-
-def _blocks(told: Any, depth: int) -> list[Block]:
-    """Members below one another; lists of objects with the same members are tables."""
-    if not isinstance(told, Mapping) or not depth:
-        return [_short(told)]
-    plain = [(str(name), Cell(_short(value))) for name, value in told.items() if not _nested(value)]
-    blocks: list[Block] = [Pairs(plain)] if plain else []
-    for name, value in told.items():
-        if not _nested(value):
-            continue
-        blocks += ["", f"{name}:"]
-        if isinstance(value, Mapping):
-            blocks += _blocks(value, depth - 1)
-        else:
-            blocks.append(_table(value))
-    return blocks
-
-
-def _nested(value: Any) -> bool:
-    """Is it more than fits a line?"""
-    rows = isinstance(value, list | tuple) and bool(value) and all(isinstance(each, Mapping) for each in value)
-    return rows or (isinstance(value, Mapping) and bool(value))
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[Cell(_short(row.get(name, ""))) for name in columns] for row in rows]
-    return Table([Column(str(name)) for name in columns], cells)
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, list | tuple) and not any(isinstance(each, Mapping | list | tuple) for each in value):
-        shown = ", ".join(map(str, value)) or "-"
-    else:
-        shown = str(value)
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+def _told(story: dict[str, Any]) -> list[Block]:
+    return views.trace(story) if story["found"] else [f"Nothing is remembered of {story['id']}."]
 
 
 def _no_input(*ignored: Any, **too: Any) -> NoReturn:

@@ -103,7 +103,13 @@ def test_help_lists_what_is_at_hand(either: Server, key: Path) -> None:
     for name in ("app", "node", "hub", "engine", "gate", "settings", "reactor"):
         assert re.search(rf"^{name} ", text, re.MULTILINE)
         assert told(either, key, "1", f"print(type({name}).__name__)\n").strip()
-    for name in ("who(user, limit=20)", "channels(match, limit=20)", "trace(id)", "heap(limit=20)", "help(about)"):
+    for name in (
+        "who(user, limit=20)",
+        "channels(match, limit=20)",
+        "trace(id, user)",
+        "heap(limit=20)",
+        "help(about)",
+    ):
         assert name in text
     assert "the connections of this process" in told(either, key, "1", "help(who)\n")
 
@@ -130,37 +136,21 @@ def test_the_heap_grows(single: Server, key: Path) -> None:
     told(single, key, "1", "del app.grown\n")
 
 
-def test_a_story_is_printed_when_it_comes(single: Server, key: Path) -> None:
-    story = """
-from twisted.internet.task import deferLater
-class Told:
-    async def story(self, ident):
-        if ident == 'bad': raise LookupError('no such id')
-        if ident == 'none': return None
-        await deferLater(reactor, 0.2)
-        deliveries = [{'node': 'abc001', 'count': 3}, {'node': 'abc002', 'users': [5, 6]}]
-        return {'id': ident, 'channel': 'thread.1', 'deliveries': deliveries}
-
-kept, app.tracing = getattr(app, 'tracing', None), Told()
-trace('abc-1'); trace('bad'); trace('none')
-"""
-    done = run(way(single, key, "1", "-T"), story)
-    assert (done.returncode, done.stderr) == (1, "")
-    text = done.stdout
-    told(single, key, "1", "del app.tracing\n")
-    assert "LookupError: no such id" in text
-    assert "Nothing is known of none." in text
-    lines = text.splitlines()
-    at = lines.index("id       abc-1")
-    assert lines[at : at + 7] == [
-        "id       abc-1",
-        "channel  thread.1",
-        "",
-        "deliveries:",
-        "node    count  users",
-        "abc001  3",
-        "abc002         5, 6",
-    ]
+def test_the_story_of_a_publication(either: Server, key: Path) -> None:
+    with NativeClient.open(either.ws_url, header=either.token(7, name="Chi")) as client:
+        client.greeted()
+        client.ask(type="subscribe", id=1, channel=CHANNEL)
+        ident = either.control("publish", CHANNEL, "note")["id"]
+        client.event("note")
+        text = told(either, key, "1", f"trace({ident!r})\ntrace({ident!r}, user=7)\n")
+    assert re.search(rf"^message +{ident}$", text, re.MULTILINE)
+    assert re.search(r"^recipients +1$", text, re.MULTILINE)
+    assert "User 7: It was written" in text
+    unknown = ident[:-1] + ("0" if ident[-1] != "0" else "1")
+    assert told(either, key, "1", f"trace({unknown!r})\n") == f"Nothing is remembered of {unknown}.\n"
+    done = run(way(either, key, "1", "-T"), "trace('rubbish')\n")
+    assert done.returncode == 1
+    assert done.stdout.startswith("ValueError: ")
 
 
 # -- how it is --------------------------------------------------------------------------------------
