@@ -112,7 +112,7 @@ def test_the_manhole_needs_keys(tmp_path: Path) -> None:
     assert faulty(**good, MANHOLE_HOST_KEY=str(host_key)) == ["MANHOLE_HOST_KEY"]
     assert faulty(MANHOLE_HOST_KEY=str(host_key)) == []
     # workers do not look: the files are the master's
-    assert load(good | {"MANHOLE_HOST_KEY": str(host_key)}, None, certificate=False).settings.manhole.enabled
+    assert load(good | {"MANHOLE_HOST_KEY": str(host_key)}, None, first=False).settings.manhole.enabled
 
 
 def test_workers() -> None:
