@@ -98,9 +98,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     """After "Packages and account", "The program", "Settings", and the files of "The service" and "nginx"."""
     host = Host(tmp_path_factory.mktemp("host"))
     host.shell.run("program")
-    host.shell.run("settings")
+    host.shell.run("fill-in")
     host.shell.run("service", without=HOST)
-    host.shell.run("nginx", without=HOST)
+    host.shell.run("proxy", without=HOST)
     return host
 
 
@@ -137,7 +137,7 @@ def test_the_secrets_are_made_up_and_nobody_else_reads_them(host: Host) -> None:
     assert len(set(found.values())) == 3
     assert host.env.stat().st_mode & 0o777 == 0o640
     # a second time changes nothing
-    loop = BLOCKS["settings"].steps[1].command
+    loop = BLOCKS["fill-in"].steps[1].command
     subprocess.run(["bash", "-c", host.shell.here(loop)], check=True)
     for value in found.values():
         assert value in host.env.read_text()

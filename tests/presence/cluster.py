@@ -50,6 +50,9 @@ class Inbox:
     :ivar events: ``{event, data, channel?}``, oldest first.
     """
 
+    transport_name = "websocket"
+    user = 0
+
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
