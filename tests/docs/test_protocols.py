@@ -48,8 +48,12 @@ def test_restructured_text(path: Path) -> None:
     document, complaints = read(path)
     assert complaints == ""
     for reference in document.findall(docutils.nodes.reference):
-        target = reference.get("refuri", "")
+        target, _, place = reference.get("refuri", "").partition("#")
         assert ":" in target or not target or (path.parent / target).exists(), f"{target} is not there"
+        if place and target.endswith(".rst"):
+            assert f'"{place}"' in repr(read(path.parent / target)[0].ids.keys()).replace("'", '"'), (
+                f"{place} is not there"
+            )
     for image in document.findall(docutils.nodes.image):
         assert (path.parent / image["uri"]).exists(), f"{image['uri']} is not there"
 
