@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Test files that run at once: most of their time is waiting for clocks.
-TEST_JOBS ?= 2
+TEST_JOBS ?= 4
 # Those that watch how fast something is run alone.
 TIMED := tests/bench tests/http tests/abuse
 # $(call tested,OPTIONS,PATHS): what fails is run once more, alone, and said to be: a machine that stood still for

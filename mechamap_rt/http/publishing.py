@@ -76,8 +76,7 @@ class Publishing:
         stamp = now if broadcast.timestamp is None else broadcast.timestamp
         sent = await self._publish(call, broadcast, provenance(stamp, "laravel"), source="laravel", wins=True)
         results = [
-            {"channel": channel.name, "subscriberCount": sent[channel].subscribers, "id": sent[channel].ident}
-            for channel in broadcast.channels
+            {"channel": channel.name, "subscriberCount": sent[channel].subscribers} for channel in broadcast.channels
         ]
         total = sum({channel.resource: each.subscribers for channel, each in sent.items()}.values())
         return Reply.of(
@@ -88,6 +87,7 @@ class Publishing:
                 "channelCount": len(broadcast.channels),
                 "totalSubscribers": total,
                 "results": results,
+                "ids": [sent[channel].ident for channel in broadcast.channels],
                 "timestamp": now,
             }
         )
@@ -104,21 +104,21 @@ class Publishing:
 
     async def _multi(self, call: Call) -> Reply:
         now = self._now()
-        results = []
+        results, idents = [], []
         for broadcast in bodies.broadcasts(read_json(call)):
             sent = await self._publish(call, broadcast, provenance(now, "api"), source="api", wins=False)
             channel = broadcast.channels[0]
+            idents.append(sent[channel].ident)
             results.append(
                 {
                     "channel": channel.name,
                     "event": broadcast.event,
                     "subscriberCount": sent[channel].subscribers,
-                    "id": sent[channel].ident,
                     "success": True,
                 }
             )
         message = f"{len(results)} events broadcast"
-        return Reply.of({"success": True, "message": message, "results": results, "timestamp": now})
+        return Reply.of({"success": True, "message": message, "results": results, "ids": idents, "timestamp": now})
 
     async def _one(self, call: Call, broadcast: Broadcast, **extra: Any) -> Reply:
         now = self._now()

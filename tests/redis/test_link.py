@@ -153,13 +153,13 @@ class SentinelTests(RedisCase):
         await until(lambda: f"127.0.0.1:{replica.port}" in str(sentinel.run("SENTINEL", "replicas", "mymaster")))
         # the first of the list is down: the next is asked
         (one, _), (other, at_other) = await self._pair((("127.0.0.1", 1), ("127.0.0.1", sentinel.port)))
-        assert one.status()["endpoint"] == f"127.0.0.1:{master.port}"
+        assert one.figures()["endpoint"] == f"127.0.0.1:{master.port}"
         assert await one.publish(publication("a-1")) == 2, "\n".join(self.logged)
         master.kill()
         await until(lambda: one.degraded and other.degraded)
         one.publish(publication("a-2"))
         await until(lambda: not one.degraded and not other.degraded, limit=20)
-        assert one.status()["endpoint"] == f"127.0.0.1:{replica.port}"
+        assert one.figures()["endpoint"] == f"127.0.0.1:{replica.port}"
         await until(lambda: at_other.ids() == ["a-1", "a-2"])
 
     @coroutine

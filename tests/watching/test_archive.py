@@ -82,7 +82,7 @@ def test_redis_has_no_more_than_it_should(start_server: StartServer, redis: Redi
     for _ in range(6):
         body = {"broadcasts": [{"channel": "public.x", "event": "e", "data": {}}] * 1000}
         answer = server.post("/api/broadcast/multi", body).json()
-        idents += [answer["results"][0]["id"], answer["results"][-1]["id"]]
+        idents += [answer["ids"][0], answer["ids"][-1]]
     until(lambda: trace(server, idents[0]).status_code == 404, lambda: str(keys(redis, "*")))
     assert trace(server, idents[-1]).status_code == 200
     chunks = keys(redis, "*trace:*")

@@ -6,7 +6,18 @@ from typing import Any, Final
 
 from mechamap_rt.http import bodies
 from mechamap_rt.http.openapi.operation import Body, Group, Operation, Who
-from mechamap_rt.http.openapi.schemas import COUNT, Schema, answer, const, listed, members, message, ref, said
+from mechamap_rt.http.openapi.schemas import (
+    COUNT,
+    PUBLICATION,
+    Schema,
+    answer,
+    const,
+    listed,
+    members,
+    message,
+    ref,
+    said,
+)
 
 _HOW: Final[dict[str, Schema]] = {
     "data": ref("Data"),
@@ -43,6 +54,7 @@ _LARAVEL: Final = Operation(
             "channelCount": said(COUNT, "How many channels were named."),
             "totalSubscribers": said(COUNT, "Subscribers of all these resources, in the whole cluster."),
             "results": said(listed(ref("Reached")), "Each channel, in the order given."),
+            "ids": said(listed(PUBLICATION), "Of the publications, likewise; channels of one resource share one."),
         }
     ),
     who=Who.BACKEND_OR_ADDRESS,
@@ -120,6 +132,7 @@ _MULTI: Final = Operation(
         {
             "message": message("2 events broadcast"),
             "results": said(listed(ref("PublishedEach")), "Each event, in the order given."),
+            "ids": said(listed(PUBLICATION), "Of the publications, likewise."),
         }
     ),
     who=Who.BACKEND,

@@ -201,13 +201,7 @@ SHARED: Final[Mapping[str, Schema]] = {
         {"userId": said(IDENT, "Only where the path names a user.")},
     ),
     "PublishedEach": members(
-        {
-            "channel": ref("ChannelName"),
-            "event": ref("EventName"),
-            "subscriberCount": COUNT,
-            "id": _ID,
-            "success": const(True),
-        }
+        {"channel": ref("ChannelName"), "event": ref("EventName"), "subscriberCount": COUNT, "success": const(True)}
     ),
-    "Reached": members({"channel": ref("ChannelName"), "subscriberCount": COUNT, "id": _ID}),
+    "Reached": members({"channel": ref("ChannelName"), "subscriberCount": COUNT}),
 }
