@@ -16,6 +16,7 @@ from mechamap_rt.errors import Disconnect
 from mechamap_rt.transport.engineio import EngineDoor
 from mechamap_rt.transport.gate import Gate
 from mechamap_rt.transport.tunnel import Tunnels
+from mechamap_rt.transport.upgrade import Probe
 
 #: Seconds between two waves.
 TICK: Final = 0.1
@@ -55,10 +56,15 @@ class Drain:
         self._before = before
         self.dismissed = 0
 
-    def clients(self) -> list[_Leaver]:
-        """Those that have not been told to go."""
+    def clients(self, *, moving: bool = False) -> list[_Leaver]:
+        """Those that have not been told to go.
+
+        :param moving: also WebSockets over which a session is about to move? A client that has got so far does not poll
+            any more, and would be lost for a while.
+        """
+        pipes = (pipe for pipe in self._gate.open_pipes() if moving or not isinstance(pipe.session, Probe))
         polling = (session for session in self._engine.polling() if not session.ended)
-        return [*self._gate.open_pipes(), *polling, *self._tunnels.staying()]
+        return [*pipes, *polling, *self._tunnels.staying(young=moving)]
 
     async def run(self, seconds: float) -> None:
         """Let everybody go, evenly over ``seconds``, and no faster than the others take them up."""
@@ -69,10 +75,11 @@ class Drain:
         while True:
             clients = self.clients()
             left = seconds - (self._reactor.seconds() - began)
-            if not clients:
+            last = left + seconds * (STRETCH - 1) <= 0
+            if not clients and (last or not self._tunnels.settling):
                 return
-            if left + seconds * (STRETCH - 1) <= 0:
-                self._dismiss(clients)
+            if last:
+                self._dismiss(self.clients(moving=True))
                 return
             if self._arrived is None or self.dismissed - (self._arrived() - before) < underway:
                 self._dismiss(clients[: math.ceil(len(clients) * TICK / max(left, TICK))])

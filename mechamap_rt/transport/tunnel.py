@@ -13,6 +13,7 @@ from collections.abc import Callable
 from itertools import count
 from os import getpid
 from struct import Struct
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -34,6 +35,8 @@ _log = Logger()
 KERNEL_BUFFER: Final = 64 * 1024
 #: Seconds in which one side may read what is left, and go, when the other has ended.
 LINGER: Final = 5.0
+#: Seconds after which a session that came to move over a tunnel has done so.
+SETTLED: Final = 2.0
 
 #: The number of a tunnel, the length of the client's address, and its port; the address follows, then what was read.
 _HEAD: Final = Struct(">QBH")
@@ -111,9 +114,20 @@ class Tunnels:
         tunnel.begin()
         given.addErrback(tunnel.refused)
 
-    def staying(self) -> list[Tunnel]:
-        """Those whose client nobody has taken leave of."""
-        return [tunnel for tunnel in self.open if not tunnel.released]
+    def staying(self, *, young: bool = False) -> list[Tunnel]:
+        """Those whose client nobody has taken leave of.
+
+        :param young: also those to which a session may just be about to move?
+        """
+        return [tunnel for tunnel in self.open if not tunnel.released and (young or not tunnel.young)]
+
+    @property
+    def settling(self) -> bool:
+        """Is a session just about to move to one?
+
+        A client that has tried a WebSocket stops to poll, and for good: it must not end before the session has moved.
+        """
+        return any(tunnel.young and not tunnel.released for tunnel in self.open)
 
     def abort_all(self) -> None:
         """Cut what has not ended by itself."""
@@ -140,6 +154,11 @@ class Tunnel:
         self.client = _Client(self)
         self.far = _Far(self)
         self.released = False
+        self._began = monotonic()
+
+    @property
+    def young(self) -> bool:
+        return monotonic() - self._began < SETTLED
 
     def begin(self) -> None:
         secured: Any = self._secured
