@@ -66,10 +66,14 @@ def banner(settings: Settings, url: str, now: float) -> str:
         f"  Socket.IO  {url}/socket.io/",
         f"  WebSocket  {url.replace('http', 'ws', 1)}/ws",
         f"  Health     {url}/api/health",
+        f"  Dashboard  {url}/dashboard",
         "",
         f"  API key    {settings.laravel.api_key}",
-        "",
     ]
+    if "ADMIN_KEY" in settings.generated:
+        # made up for this run: nobody could know it otherwise
+        lines.append(f"  Admin key  {settings.admin.key}")
+    lines.append("")
     for user in USERS:
         lines += [f"  {user.id} {user.name} ({user.role})", f"    {token(settings, user, now)}"]
     return "\n".join([*lines, ""])
