@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from mechamap_rt.core.connection import Connection
 
 #: Connections that have ended, and changes of subscriptions, that are remembered.
-MAX_ENDED: Final = 20_000
-MAX_CHANGES: Final = 50_000
-#: Subscriptions of an ended connection that are.
+MAX_ENDED: Final = 10_000
+MAX_CHANGES: Final = 30_000
+#: Subscriptions of an ended connection that are, and characters of their names.
 MAX_HELD: Final = 64
+MAX_NAMES: Final = 2_000
 
 
 class Visit(NamedTuple):
@@ -95,8 +97,20 @@ def visit(connection: Connection, until: float = 0.0, reason: str = "") -> Visit
         until,
         reason,
         confirmed + time.time() - time.monotonic() if confirmed else 0.0,
-        frozenset(list(connection.subscriptions)[:MAX_HELD]),
+        _held(connection),
     )
+
+
+def _held(connection: Connection) -> frozenset[str]:
+    """What it is subscribed to, or a part of it."""
+    found: list[str] = []
+    length = 0
+    for resource in islice(connection.subscriptions, MAX_HELD):
+        length += len(resource)
+        if length > MAX_NAMES:
+            break
+        found.append(resource)
+    return frozenset(found)
 
 
 def described(each: Visit) -> dict[str, Any]:
