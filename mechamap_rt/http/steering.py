@@ -24,8 +24,8 @@ _log = Logger()
 
 #: Seconds that an answer waits for what was asked for; what takes longer goes on.
 PATIENCE: Final = 2.0
-#: What is said of a host's processes.
-SHOWN: Final = ("mode", "version", "host", "state", "uptime", "degraded", "wanted", "workers", "restarts", "reloads")
+#: Facts that have an endpoint of their own.
+_ELSEWHERE: Final = ("alerts", "history")
 #: Workers that may be asked for, and the greatest number that one can have.
 MOST: Final = 10_000
 
@@ -55,8 +55,7 @@ class Steering:
     async def state(self, call: Call) -> Reply:
         """The host's processes, as who looks after them sees them."""
         await self._keys.require(call, Right.ADMINISTER)
-        facts = self._helm.facts
-        shown = {name: facts[name] for name in SHOWN if name in facts}
+        shown = {name: fact for name, fact in self._helm.facts.items() if name not in _ELSEWHERE}
         return self._answer({"cluster": shown})
 
     async def errors(self, call: Call) -> Reply:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.interfaces import IReactorTime
 
 from mechamap_rt import __version__
-from mechamap_rt.http.steering import SHOWN
 from mechamap_rt.process import certificate
 from mechamap_rt.process.alerts import Alert, Alerts
 from mechamap_rt.process.child import Child
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from mechamap_rt.system.renewal import Renewal
 
 #: What the workers are told every second; and of alerts that have been cleared, so many of the last.
-_FACTS: Final = frozenset((*SHOWN, "alerts"))
+FACTS: Final = frozenset(
+    ("mode", "version", "host", "state", "uptime", "degraded", "wanted", "workers", "restarts", "reloads", "alerts")
+)
 TOLD: Final = 50
 
 
@@ -81,7 +82,7 @@ class Overview:
 
     def tell(self, serving: Sequence[Child], state: str, reloads: int) -> None:
         """Tell the workers how it stands; what has been, only when it is another than they know."""
-        facts = {name: each for name, each in self.described(state, reloads).items() if name in _FACTS}
+        facts = {name: each for name, each in self.described(state, reloads).items() if name in FACTS}
         short = json.encode(facts)
         whole = json.encode(facts | {"history": self._alerts.history()[:TOLD]})
         for child in serving:

@@ -25,7 +25,7 @@ from mechamap_rt.process.control import Control, Say, tcp_port
 from mechamap_rt.process.figures import shown
 from mechamap_rt.process.helm import OwnHelm
 from mechamap_rt.process.operations import Operations
-from mechamap_rt.process.overview import TOLD
+from mechamap_rt.process.overview import FACTS, TOLD
 from mechamap_rt.process.serverlog import Logging, ServerLog
 from mechamap_rt.process.watchman import Watchman
 from mechamap_rt.settings import Settings
@@ -220,7 +220,8 @@ class Single(Logging):
 
     def _look(self) -> None:
         self._watchman.look({self._realtime.node.name: self._realtime.figures()})
-        self._helm.facts = self._status() | {"history": self._alerts.history()[:TOLD]}
+        facts = {name: each for name, each in self._status().items() if name in FACTS}
+        self._helm.facts = facts | {"history": self._alerts.history()[:TOLD]}
 
     # operating
 
