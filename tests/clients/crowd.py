@@ -29,6 +29,8 @@ class Member:
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         self.buffer = b""
+        #: Messages behind one that was waited for.
+        self._kept: list[bytes] = []
         self.closed: tuple[int, str] | None = None
         while b"\r\n\r\n" not in self.buffer:
             assert self._receive(5.0), f"closed after {self.buffer!r}"
@@ -49,8 +51,10 @@ class Member:
         """Read messages until one holds ``text``."""
         deadline = time.monotonic() + limit
         while True:
-            for message in self.messages():
+            messages = self.messages()
+            for place, message in enumerate(messages):
                 if text in message:
+                    self._kept = messages[place + 1 :]
                     return message
             if not self._receive(deadline - time.monotonic()):
                 raise AssertionError(f"closed ({self.closed}) before {text!r} came")
@@ -75,7 +79,7 @@ class Member:
 
     def messages(self) -> list[bytes]:
         """The whole text messages in the buffer; a close frame is kept in :attr:`closed`."""
-        found = []
+        found, self._kept = self._kept, []
         buffer, at = self.buffer, 0
         while len(buffer) - at >= 2:
             size, start = buffer[at + 1], at + 2
