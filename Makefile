@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Test files that run at once: most of their time is waiting for clocks.
 TEST_JOBS ?= 4
 # Those that watch how fast something is run alone.
-TIMED := tests/bench tests/abuse/test_attacks.py
+TIMED := tests/bench tests/abuse/test_attacks.py tests/cluster/test_tls.py
 # $(call tested,OPTIONS,PATHS): what fails is run once more, alone, and said to be: a machine that stood still for
 # seconds fails a test once, a fault of the server fails it twice.
 tested = $(BIN)/python -m pytest $(1) $(2) || { test $$? -eq 1 \

@@ -18,7 +18,7 @@ import pytest
 
 from tests.certificates import Authority, Installed, ec_key, pem
 from tests.clients.natives import Natives
-from tests.clients.swarm import Swarm
+from tests.clients.swarm import Account, Swarm
 from tests.clients.waiting import until, wait_for_subscribers
 from tests.conftest import StartServer
 from tests.server import Server
@@ -98,6 +98,11 @@ def tunnels(secured: Secured) -> int:
 # -- tunnels ---------------------------------------------------------------------------------------
 
 
+def away(account: Account) -> bool:
+    stay = account.stays[-1]
+    return stay.left is not None or stay.subscribed is None
+
+
 def test_clients_move_to_a_websocket_and_are_let_go(clustered: Secured, swarm: Swarm) -> None:
     """Forty sessions upgrade, most over tunnels, while the backend publishes; then a worker of three is drained."""
     server = clustered.server
@@ -124,7 +129,7 @@ def test_clients_move_to_a_websocket_and_are_let_go(clustered: Secured, swarm: S
     server.control("drain", f"{number}", limit=LIMIT)
     until(
         lambda: swarm.subscribed() == SESSIONS,
-        lambda: f"not back: {[each for each in swarm.accounts() if each.stays[-1].left is not None]}",
+        lambda: f"not back: {[each for each in swarm.accounts() if away(each)]}",
         LIMIT,
     )
     until(lambda: len(server.workers()) == 2, lambda: f"{server.workers()}")
